@@ -1,0 +1,99 @@
+//! Every maximum and every size that shapes a repository or a buffer, with unit and reason.
+//!
+//! The spec's tables quote these (`format-spec/README.md`, "Limits"); a parser refuses what exceeds one. Relations that
+//! other code relies on are asserted here, at compile time.
+
+/// One kibibyte in bytes.
+pub const KIB: usize = 1024;
+/// One mebibyte in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+// -- words
+
+/// Longest name of a server, project, pool, member, instance, volume or file in bytes. Daemons stop at 63 or 255.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+// -- splitting
+
+/// A payload shorter than this stays in the envelope: a chunk of its own would cost more than the bytes.
+pub const PAYLOAD_BYTES_MIN: usize = 512;
+/// The shortest run of zeros inside one payload that is stored as a number instead of chunks.
+pub const ZERO_RUN_BYTES_MIN: usize = 64 * KIB;
+/// Longest PAX or GNU long-name record block that is parsed; beyond it the rest of the stream is one opaque payload.
+/// The kernel bounds a path to 4 KiB and all xattrs of a file to 64 KiB each; a megabyte holds sixteen of those.
+pub const TAR_EXTENSION_BYTES_MAX: usize = MIB;
+/// Longest member path that is kept for search and messages, in bytes; the stored stream keeps any length.
+pub const MEMBER_PATH_BYTES_MAX: usize = 64 * KIB;
+
+// -- chunks and frames
+
+/// The longest chunk in bytes that any parameters may ask for.
+pub const CHUNK_BYTES_MAX: usize = 4 * MIB;
+/// A frame closes when it holds this much before compression (measured: 2 MiB stores 2 % less than 1 MiB, 4 MiB 1 % more).
+pub const FRAME_PLAIN_BYTES_TARGET: usize = 2 * MIB;
+/// The most that a frame can decompress to: it closes with the chunk that reaches the target.
+pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_PLAIN_BYTES_TARGET + CHUNK_BYTES_MAX;
+/// The most bytes of a frame as stored: incompressible frames are stored raw, with a tag for the codec.
+pub const FRAME_SEALED_BYTES_MAX: usize = FRAME_PLAIN_BYTES_MAX + 64;
+/// The most chunks in one frame; the shortest chunk in practice is [`PAYLOAD_BYTES_MIN`], except for a file's last.
+pub const FRAME_CHUNKS_MAX: usize = 65_536;
+
+// -- packs
+
+/// A pack is closed when its frames reach this size in bytes.
+pub const PACK_BYTES_TARGET: usize = 64 * MIB;
+/// The largest pack that a reader accepts, in bytes: frames, padding, directory and parity.
+pub const PACK_BYTES_MAX: usize = 256 * MIB;
+/// The most frames in one pack.
+pub const PACK_FRAMES_MAX: usize = 65_536;
+/// The most chunks in one pack.
+pub const PACK_CHUNKS_MAX: usize = 1 << 20;
+
+// -- sealed objects
+
+/// The largest plain body of a sealed object other than a pack, in bytes: some 1.5 million facts of a segment.
+pub const OBJECT_PLAIN_BYTES_MAX: usize = 64 * MIB;
+/// The largest sealed object other than a pack, in bytes: the body twice, with headers.
+pub const OBJECT_BYTES_MAX: usize = 2 * (OBJECT_PLAIN_BYTES_MAX + 4 * KIB);
+/// A writer ends an index segment at this many chunks, so that it stays far below [`OBJECT_PLAIN_BYTES_MAX`].
+pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 20;
+
+// -- recipes and points
+
+/// A recipe part may end at a suitable place once it has this many bytes.
+pub const PART_BYTES_MIN: usize = 4 * KIB;
+/// A recipe part ends at the next entry once it has this many bytes.
+pub const PART_BYTES_TARGET: usize = 8 * KIB;
+/// The largest recipe part that a reader accepts, in bytes.
+pub const PART_BYTES_MAX: usize = MIB;
+/// The most packs that one point may need.
+pub const POINT_PACKS_MAX: usize = 1 << 20;
+/// The most chunks of the table of parts that one point may list.
+pub const POINT_TABLE_CHUNKS_MAX: usize = 1 << 20;
+/// The largest text of the daemon's own description of a source that a point keeps, in bytes. Index files are capped at
+/// 1 MiB by the importers themselves.
+pub const DESCRIPTION_BYTES_MAX: usize = 8 * MIB;
+/// The longest stream in bytes: 8 EiB less one byte, so that sums of two lengths cannot overflow.
+pub const STREAM_BYTES_MAX: u64 = i64::MAX as u64;
+
+// -- buffers of a running program
+
+/// Bytes that a stage reads or hands on at once.
+pub const PIECE_BYTES: usize = MIB;
+/// Bytes that may wait between the socket and the splitter.
+pub const READ_QUEUE_BYTES_MAX: usize = 16 * MIB;
+/// Plain bytes of frames that may wait for compression, be compressed or wait for their turn.
+pub const FRAME_QUEUE_BYTES_MAX: usize = 32 * MIB;
+/// Plain bytes of decoded frames that a restore keeps.
+pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
+/// RocksDB's block cache in bytes.
+pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
+/// The most attempts to read a passphrase or to read an object again that vanished under a prune.
+pub const LOOK_AGAIN_MAX: usize = 16;
+
+const _: () = assert!(CHUNK_BYTES_MAX + FRAME_PLAIN_BYTES_TARGET <= FRAME_PLAIN_BYTES_MAX);
+const _: () = assert!(PACK_BYTES_TARGET + FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX);
+const _: () = assert!(PACK_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < PART_BYTES_MAX);
+const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
+const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);

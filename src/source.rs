@@ -1,0 +1,353 @@
+//! What can be backed up: one thing on one server, identified for good, and its text form.
+//!
+//! A source is never named by a path, a device or a host name that can change. The text form leaves out what is
+//! unambiguous: the server while there is one, and the project `default`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
+use crate::limits::NAME_BYTES_MAX;
+
+/// The project that is meant when none is named.
+pub const DEFAULT_PROJECT: &str = "default";
+
+/// What kind of thing a source is, with what identifies it besides server and name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// A container or virtual machine; both share one name space.
+    Instance {
+        /// The project it lives in.
+        project: String,
+    },
+    /// A custom volume.
+    Volume {
+        /// The project it lives in.
+        project: String,
+        /// The pool it lies in.
+        pool: String,
+        /// The cluster member, where one name exists on several.
+        member: Option<String>,
+    },
+    /// A storage bucket.
+    Bucket {
+        /// The project it lives in.
+        project: String,
+        /// The pool it lies in.
+        pool: String,
+        /// The cluster member, where one name exists on several.
+        member: Option<String>,
+    },
+    /// An image; the name is its fingerprint.
+    Image {
+        /// The project that owns it.
+        project: String,
+    },
+    /// Bytes that were imported as they are; belongs to no server.
+    File,
+    /// The daemon's whole directory; the name is empty.
+    Directory,
+    /// The server's configuration; the name is empty.
+    Server,
+}
+
+/// One thing that can be backed up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Source {
+    /// The server's name in this repository; empty for [`SourceKind::File`].
+    pub server: String,
+    /// Kind and place.
+    pub kind: SourceKind,
+    /// The daemon's name for it.
+    pub name: String,
+}
+
+impl Source {
+    /// An instance of a server.
+    pub fn instance(server: &str, project: &str, name: &str) -> Self {
+        let kind = SourceKind::Instance { project: project.to_owned() };
+        Self { server: server.to_owned(), kind, name: name.to_owned() }
+    }
+
+    /// A file by the name that the user gave.
+    pub fn file(name: &str) -> Self {
+        Self { server: String::new(), kind: SourceKind::File, name: name.to_owned() }
+    }
+
+    /// The project, where the kind has one.
+    pub fn project(&self) -> Option<&str> {
+        match &self.kind {
+            SourceKind::Instance { project }
+            | SourceKind::Volume { project, .. }
+            | SourceKind::Bucket { project, .. }
+            | SourceKind::Image { project } => Some(project),
+            SourceKind::File | SourceKind::Directory | SourceKind::Server => None,
+        }
+    }
+
+    /// Appends the stored form (`format-spec/point.md`, "Source").
+    pub fn encode(&self, out: &mut Encoder) {
+        let place = |out: &mut Encoder, tag, project: &str, pool: &str, member: &Option<String>| {
+            out.u8(tag).text(project).text(pool).option(member.as_deref(), |out, member| {
+                out.text(member);
+            });
+        };
+        match &self.kind {
+            SourceKind::Instance { project } => {
+                out.u8(1).text(project);
+            }
+            SourceKind::Volume { project, pool, member } => place(out, 2, project, pool, member),
+            SourceKind::Bucket { project, pool, member } => place(out, 3, project, pool, member),
+            SourceKind::Image { project } => {
+                out.u8(4).text(project);
+            }
+            SourceKind::File => {
+                out.u8(5);
+            }
+            SourceKind::Directory => {
+                out.u8(6);
+            }
+            SourceKind::Server => {
+                out.u8(7);
+            }
+        }
+        out.text(&self.server).text(&self.name);
+    }
+
+    /// Reads the stored form.
+    pub fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        fn name(from: &mut Decoder<'_>, field: &'static str) -> Result<String, DecodeError> {
+            from.text(field, NAME_BYTES_MAX).map(str::to_owned)
+        }
+        fn member(from: &mut Decoder<'_>) -> Result<Option<String>, DecodeError> {
+            from.option("source.member", |from| name(from, "source.member"))
+        }
+        let before = from.clone();
+        let kind = match from.u8("source.kind")? {
+            1 => SourceKind::Instance { project: name(from, "source.project")? },
+            2 => SourceKind::Volume {
+                project: name(from, "source.project")?,
+                pool: name(from, "source.pool")?,
+                member: member(from)?,
+            },
+            3 => SourceKind::Bucket {
+                project: name(from, "source.project")?,
+                pool: name(from, "source.pool")?,
+                member: member(from)?,
+            },
+            4 => SourceKind::Image { project: name(from, "source.project")? },
+            5 => SourceKind::File,
+            6 => SourceKind::Directory,
+            7 => SourceKind::Server,
+            _ => return Err(before.error("source.kind", DecodeProblem::Unknown)),
+        };
+        Ok(Self { server: name(from, "source.server")?, kind, name: name(from, "source.name")? })
+    }
+}
+
+impl fmt::Display for Source {
+    /// The text form with its server; the project only where it is not `default`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.server.is_empty() {
+            write!(f, "{}//", self.server)?;
+        }
+        self.selector().fmt(f)
+    }
+}
+
+impl Source {
+    /// The selector that names this source without its server.
+    pub fn selector(&self) -> Selector {
+        Selector { server: None, kind: self.kind.clone(), name: self.name.clone() }
+    }
+}
+
+/// A source as a person names it: the server may be left out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Selector {
+    /// The server, where it was named.
+    pub server: Option<String>,
+    /// Kind and place; a member is never named.
+    pub kind: SourceKind,
+    /// The daemon's name for it.
+    pub name: String,
+}
+
+impl Selector {
+    /// Whether `source` is meant.
+    pub fn matches(&self, source: &Source) -> bool {
+        let place = |kind: &SourceKind| match kind {
+            SourceKind::Volume { project, pool, .. } => {
+                SourceKind::Volume { project: project.clone(), pool: pool.clone(), member: None }
+            }
+            SourceKind::Bucket { project, pool, .. } => {
+                SourceKind::Bucket { project: project.clone(), pool: pool.clone(), member: None }
+            }
+            other => other.clone(),
+        };
+        self.server.as_ref().is_none_or(|server| *server == source.server)
+            && self.name == source.name
+            && place(&self.kind) == place(&source.kind)
+    }
+
+    /// The source on a given server.
+    pub fn on(&self, server: &str) -> Source {
+        let server = if self.kind == SourceKind::File { "" } else { self.server.as_deref().unwrap_or(server) };
+        Source { server: server.to_owned(), kind: self.kind.clone(), name: self.name.clone() }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(server) = &self.server {
+            write!(f, "{server}//")?;
+        }
+        let prefix = match &self.kind {
+            SourceKind::Instance { .. } => "",
+            SourceKind::Volume { .. } => "volume:",
+            SourceKind::Bucket { .. } => "bucket:",
+            SourceKind::Image { .. } => "image:",
+            SourceKind::File => "file:",
+            SourceKind::Directory => "directory:",
+            SourceKind::Server => "server:",
+        };
+        f.write_str(prefix)?;
+        match &self.kind {
+            SourceKind::Instance { project } | SourceKind::Image { project } => {
+                if project != DEFAULT_PROJECT {
+                    write!(f, "{project}/")?;
+                }
+            }
+            SourceKind::Volume { project, pool, .. } | SourceKind::Bucket { project, pool, .. } => {
+                if project != DEFAULT_PROJECT {
+                    write!(f, "{project}/")?;
+                }
+                write!(f, "{pool}/")?;
+            }
+            SourceKind::File | SourceKind::Directory | SourceKind::Server => {}
+        }
+        f.write_str(&self.name)
+    }
+}
+
+/// A text that names no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} does not name a source: {problem}")]
+pub struct ParseSourceError {
+    text: String,
+    problem: &'static str,
+}
+
+impl FromStr for Selector {
+    type Err = ParseSourceError;
+
+    fn from_str(text: &str) -> Result<Self, ParseSourceError> {
+        let wrong = |problem| ParseSourceError { text: text.to_owned(), problem };
+        if text.len() > 4 * NAME_BYTES_MAX {
+            return Err(wrong("it is too long"));
+        }
+        // A file's name may hold anything, two slashes included, and belongs to no server.
+        if let Some(name) = text.strip_prefix("file:") {
+            return match name {
+                "" => Err(wrong("the name after file: is missing")),
+                name if name.len() > NAME_BYTES_MAX => Err(wrong("it is too long")),
+                name if name.chars().any(char::is_control) => Err(wrong("it holds a control character")),
+                name => Ok(Self { server: None, kind: SourceKind::File, name: name.to_owned() }),
+            };
+        }
+        let (server, rest) = match text.split_once("//") {
+            Some(("", _)) => return Err(wrong("the server's name before // is empty")),
+            Some((server, rest)) => (Some(server.to_owned()), rest),
+            None => (None, text),
+        };
+        let (prefix, path) = rest.split_once(':').map_or(("", rest), |(prefix, path)| (prefix, path));
+        let parts: Vec<&str> = path.split('/').collect();
+        let simple = |kind: SourceKind| match path {
+            "" => Ok((kind, "")),
+            _ => Err(wrong("nothing may follow the colon")),
+        };
+        let (kind, name) = match (prefix, parts.as_slice()) {
+            ("directory", _) => simple(SourceKind::Directory)?,
+            ("server", _) => simple(SourceKind::Server)?,
+            (_, parts) if parts.contains(&"") => return Err(wrong("a name in it is empty")),
+            ("", [name]) => (SourceKind::Instance { project: DEFAULT_PROJECT.to_owned() }, *name),
+            ("", [project, name]) => (SourceKind::Instance { project: (*project).to_owned() }, *name),
+            ("image", [name]) => (SourceKind::Image { project: DEFAULT_PROJECT.to_owned() }, *name),
+            ("image", [project, name]) => (SourceKind::Image { project: (*project).to_owned() }, *name),
+            ("volume" | "bucket", parts) => {
+                let (project, pool, name) = match parts {
+                    [pool, name] => (DEFAULT_PROJECT, *pool, *name),
+                    [project, pool, name] => (*project, *pool, *name),
+                    _ => return Err(wrong("it wants [PROJECT/]POOL/NAME after the colon")),
+                };
+                let (project, pool) = (project.to_owned(), pool.to_owned());
+                let kind = if prefix == "volume" {
+                    SourceKind::Volume { project, pool, member: None }
+                } else {
+                    SourceKind::Bucket { project, pool, member: None }
+                };
+                (kind, name)
+            }
+            ("" | "image", _) => return Err(wrong("it wants [PROJECT/]NAME")),
+            _ => {
+                return Err(wrong(
+                    "before the colon may stand volume, bucket, image, file, directory or server; \
+                     an instance has no colon",
+                ));
+            }
+        };
+        Ok(Self { server, kind, name: name.to_owned() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn text_form_round_trips() {
+        for text in [
+            "web1",
+            "lab/web1",
+            "host//web1",
+            "host//lab/web1",
+            "volume:fast/data",
+            "volume:lab/fast/data",
+            "bucket:fast/data",
+            "image:abcdef",
+            "file:some//odd: name",
+            "directory:",
+            "server:",
+        ] {
+            let selector: Selector = text.parse().unwrap();
+            assert_eq!(selector.to_string(), text);
+            let source = selector.on("host");
+            assert!(selector.matches(&source), "{text}");
+            let mut out = Encoder::new();
+            source.encode(&mut out);
+            assert_eq!(Source::decode(&mut Decoder::new(&out.finish())), Ok(source));
+        }
+    }
+
+    #[test]
+    fn the_default_project_is_left_out() {
+        assert_eq!("default/web1".parse::<Selector>().unwrap().to_string(), "web1");
+        assert_eq!(Source::instance("host", "lab", "web1").to_string(), "host//lab/web1");
+    }
+
+    #[test]
+    fn what_names_no_source_is_refused() {
+        for text in ["", "/", "a/b/c", "//web1", "volume:x", "disk:a", "file:", "server:x", "lab/", "file:a\nb"] {
+            let wrong = text.parse::<Selector>().unwrap_err().to_string();
+            assert!(wrong.contains("does not name a source"), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_input_makes_the_decoder_panic(input: Vec<u8>) {
+            let _ = Source::decode(&mut Decoder::new(&input)).is_ok();
+        }
+    }
+}
