@@ -78,12 +78,14 @@ impl Encoder {
 
     /// A variable-length integer: groups of seven bits, least significant first, in its shortest form.
     pub fn varint(&mut self, mut value: u64) -> &mut Self {
-        while value >= 0x80 {
-            self.bytes.push((value & 0x7f) as u8 | 0x80);
+        loop {
+            let [low, ..] = value.to_le_bytes();
             value >>= 7;
+            if value == 0 {
+                return self.u8(low & 0x7f);
+            }
+            self.u8(low | 0x80);
         }
-        self.bytes.push(value as u8);
-        self
     }
 
     /// A variable-length integer of a length or count.

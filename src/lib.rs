@@ -14,4 +14,5 @@ pub mod codec;
 pub mod id;
 pub mod limits;
 pub mod monitor;
+pub mod pack;
 pub mod source;

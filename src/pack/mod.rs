@@ -1,0 +1,11 @@
+//! Packs: append-only files of frames with a sealed directory, immutable once stored (`format-spec/pack.md`).
+//!
+//! A frame is one or more chunks compressed and sealed together; the directory says which chunks stand where. A segment
+//! is a sealed object that repeats the directories of some packs, so that nobody has to read the packs to learn them
+//! (`format-spec/index.md`). This room knows bytes and keys, but no store.
+
+mod directory;
+mod segment;
+
+pub use directory::{Directory, Frame, Location, PackKind, PackedChunk};
+pub use segment::{Segment, SegmentPack};
