@@ -66,6 +66,13 @@ pub const PART_BYTES_MIN: usize = 4 * KIB;
 pub const PART_BYTES_TARGET: usize = 8 * KIB;
 /// The largest recipe part that a reader accepts, in bytes.
 pub const PART_BYTES_MAX: usize = MIB;
+/// A recipe part may also end at a suitable place once it covers this many envelope bytes, so that a path is found by
+/// reading little even where files are empty.
+pub const PART_ENVELOPE_BYTES_MIN: usize = 256 * KIB;
+/// A recipe part ends at the next entry once it covers this many envelope bytes.
+pub const PART_ENVELOPE_BYTES_TARGET: usize = MIB;
+/// The longest first path that the table of parts keeps, in bytes; a longer one is cut, which search allows for.
+pub const PART_PATH_BYTES_MAX: usize = 4 * KIB;
 /// The most packs that one point may need.
 pub const POINT_PACKS_MAX: usize = 1 << 20;
 /// The most chunks of the table of parts that one point may list.

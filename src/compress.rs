@@ -1,0 +1,151 @@
+//! The codec of a frame: zstd, or raw where zstd would gain nothing (`format-spec/pack.md`, "Frame").
+//!
+//! The last byte of a frame's plain form names the codec. The decompressed length is known from the directory, so a
+//! decoder never allocates what the input merely claims.
+
+use crate::limits::FRAME_PLAIN_BYTES_MAX;
+
+/// The zstd level of a repository; `init` writes 3 into the config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Level(u8);
+
+impl Level {
+    /// The level that `init` chooses.
+    pub const DEFAULT: Self = Self(3);
+
+    /// A level from 1 to 19; `None` outside.
+    pub const fn new(level: u8) -> Option<Self> {
+        if level >= 1 && level <= 19 { Some(Self(level)) } else { None }
+    }
+
+    /// The level as stored.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+const CODEC_RAW: u8 = 0;
+const CODEC_ZSTD: u8 = 1;
+
+/// Every so many bytes one sample is taken to see whether compression is worth its time.
+const SAMPLE_EVERY_BYTES: usize = 32 * 1024;
+/// Length of one sample in bytes.
+const SAMPLE_BYTES: usize = 4 * 1024;
+/// Frames shorter than this are compressed without asking.
+const SAMPLED_BYTES_MIN: usize = 128 * 1024;
+
+/// A frame that cannot be compressed or decompressed.
+#[derive(Debug, thiserror::Error)]
+pub enum CompressError {
+    /// zstd failed while compressing, which only lack of memory can cause.
+    #[error("A frame of {bytes} bytes cannot be compressed")]
+    Compress {
+        /// Plain length of the frame.
+        bytes: usize,
+        /// zstd's words.
+        source: std::io::Error,
+    },
+    /// The codec byte is missing or unknown.
+    #[error("A frame uses a codec that this version does not know")]
+    UnknownCodec,
+    /// The content is not what the directory promises.
+    #[error("A frame does not decompress to the {expected} bytes that its directory states")]
+    WrongContent {
+        /// The length that the directory states.
+        expected: usize,
+    },
+}
+
+/// Compresses a frame into `out`, leaving `reserve` bytes of capacity for a seal behind it.
+pub fn compress(plain: &[u8], level: Level, reserve: usize) -> Result<Vec<u8>, CompressError> {
+    if worth_compressing(plain) {
+        let failed = |source| CompressError::Compress { bytes: plain.len(), source };
+        let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()) + 1 + reserve);
+        let mut compressor = zstd::bulk::Compressor::new(level.0.into()).map_err(failed)?;
+        compressor.include_contentsize(false).map_err(failed)?;
+        compressor.include_checksum(false).map_err(failed)?;
+        compressor.compress_to_buffer(plain, &mut out).map_err(failed)?;
+        out.push(CODEC_ZSTD);
+        if out.len() < 1 + plain.len() {
+            // The bound is for the worst case; what compressed well must not keep it occupied while the pack fills.
+            out.shrink_to(out.len() + reserve);
+            return Ok(out);
+        }
+    }
+    let mut out = Vec::with_capacity(1 + plain.len() + reserve);
+    out.extend_from_slice(plain);
+    out.push(CODEC_RAW);
+    Ok(out)
+}
+
+/// Decompresses a frame to exactly `expected` bytes, at most [`FRAME_PLAIN_BYTES_MAX`].
+pub fn decompress(frame: &[u8], expected: usize) -> Result<Vec<u8>, CompressError> {
+    let wrong = || CompressError::WrongContent { expected };
+    if expected > FRAME_PLAIN_BYTES_MAX {
+        return Err(wrong());
+    }
+    let plain = match frame.split_last() {
+        Some((&CODEC_RAW, body)) => body.to_vec(),
+        Some((&CODEC_ZSTD, body)) => zstd::bulk::decompress(body, expected).map_err(|_| wrong())?,
+        _ => return Err(CompressError::UnknownCodec),
+    };
+    if plain.len() == expected { Ok(plain) } else { Err(wrong()) }
+}
+
+/// Whether samples of the frame shrink at all: data that is compressed already costs most of a backup's time otherwise.
+fn worth_compressing(plain: &[u8]) -> bool {
+    if plain.len() < SAMPLED_BYTES_MIN {
+        return true;
+    }
+    let sample: Vec<u8> =
+        plain.chunks(SAMPLE_EVERY_BYTES).flat_map(|part| part.iter().take(SAMPLE_BYTES)).copied().collect();
+    // A sample of many places is shorter than the whole and finds fewer repetitions: two per cent is a lot for it.
+    zstd::bulk::compress(&sample, 1).map_or(true, |packed| packed.len() + packed.len() / 50 < sample.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn noise(len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        blake3::Hasher::new_derive_key("noise").finalize_xof().fill(&mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip(plain: Vec<u8>) {
+            let frame = compress(&plain, Level::DEFAULT, 16).unwrap();
+            prop_assert_eq!(decompress(&frame, plain.len()).unwrap(), plain);
+        }
+
+        #[test]
+        fn no_input_makes_decompression_panic(input: Vec<u8>, expected in 0_usize..4096) {
+            let _ = decompress(&input, expected).is_ok();
+        }
+    }
+
+    #[test]
+    fn noise_is_stored_raw_and_text_is_not() {
+        let plain = noise(1 << 20);
+        assert_eq!(compress(&plain, Level::DEFAULT, 0).unwrap().len(), 1 + plain.len());
+        let text = b"All that glitters is not gold. ".repeat(40_000);
+        assert!(compress(&text, Level::DEFAULT, 0).unwrap().len() < text.len() / 100);
+    }
+
+    #[test]
+    fn a_small_compressible_part_in_noise_is_worth_it() {
+        let mut plain = noise(1 << 20);
+        plain.extend(vec![b'a'; 1 << 18]);
+        assert!(compress(&plain, Level::DEFAULT, 0).unwrap().len() < plain.len() * 9 / 10);
+    }
+
+    #[test]
+    fn a_frame_of_another_length_is_an_error() {
+        let frame = compress(&[7; 5000], Level::DEFAULT, 0).unwrap();
+        assert!(decompress(&frame, 4999).is_err() && decompress(&frame, 5001).is_err());
+        assert!(decompress(&[1, 9], 1).is_err() && decompress(&[], 0).is_err());
+    }
+}
