@@ -11,5 +11,6 @@ pub mod id;
 pub mod limits;
 pub mod monitor;
 pub mod pack;
+pub mod point;
 pub mod recipe;
 pub mod source;
