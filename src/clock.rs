@@ -3,6 +3,7 @@
 //! Clocks label points and raise suspicion about dead sessions. No decision that could lose data looks at one
 //! (`format-spec/concurrency.md`).
 
+use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,18 @@ impl Timestamp {
     /// Microseconds since the epoch, as stored.
     pub const fn as_micros(self) -> u64 {
         self.0
+    }
+
+    /// Appends the stored form.
+    pub fn encode(self, out: &mut Encoder) {
+        out.varint(self.0);
+    }
+
+    /// Reads the stored form.
+    pub fn decode(from: &mut Decoder<'_>, field: &'static str) -> Result<Self, DecodeError> {
+        let before = from.clone();
+        let micros = from.varint(field, Self::MAX_MICROS)?;
+        Self::from_micros(micros).ok_or_else(|| before.error(field, DecodeProblem::TooLarge))
     }
 
     /// This moment for calendar arithmetic and local time.

@@ -109,6 +109,11 @@ impl Encoder {
         self.bytes(text.as_bytes())
     }
 
+    /// As much of a text as `max` bytes hold, cut between characters.
+    pub fn text_prefix(&mut self, text: &str, max: usize) -> &mut Self {
+        self.text(text.get(..text.floor_char_boundary(max)).unwrap_or_default())
+    }
+
     /// 0, or 1 and then what `encode` writes.
     pub fn option<T>(&mut self, value: Option<T>, encode: impl FnOnce(&mut Self, T)) -> &mut Self {
         match value {

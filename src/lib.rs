@@ -13,4 +13,5 @@ pub mod monitor;
 pub mod pack;
 pub mod point;
 pub mod recipe;
+pub mod repo;
 pub mod source;

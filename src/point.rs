@@ -185,7 +185,9 @@ impl Point {
         out.option(self.server.as_ref(), |out, server| {
             out.raw(server.id.as_bytes()).text(&server.flavor).text(&server.version).text(&server.fingerprint);
         });
-        out.text(&self.host).varint(self.started.as_micros()).varint(self.ended.as_micros());
+        out.text(&self.host);
+        self.started.encode(out);
+        self.ended.encode(out);
         out.u8(match self.form {
             StreamForm::Export { optimized: false } => 1,
             StreamForm::Export { optimized: true } => 2,
@@ -227,8 +229,8 @@ impl Point {
                 })
             })?,
             host: text(from, "point.host")?,
-            started: timestamp(from, "point.started")?,
-            ended: timestamp(from, "point.ended")?,
+            started: Timestamp::decode(from, "point.started")?,
+            ended: Timestamp::decode(from, "point.ended")?,
             form: decode_form(from)?,
             original: from.option("point.original", |from| {
                 Ok(Original {
@@ -283,12 +285,6 @@ impl Content {
             },
         })
     }
-}
-
-fn timestamp(from: &mut Decoder<'_>, field: &'static str) -> Result<Timestamp, DecodeError> {
-    let before = from.clone();
-    let micros = from.varint(field, Timestamp::MAX_MICROS)?;
-    Timestamp::from_micros(micros).ok_or_else(|| before.error(field, DecodeProblem::TooLarge))
 }
 
 fn decode_form(from: &mut Decoder<'_>) -> Result<StreamForm, DecodeError> {
