@@ -15,3 +15,4 @@ pub mod point;
 pub mod recipe;
 pub mod repo;
 pub mod source;
+pub mod tar;

@@ -22,6 +22,9 @@ pub const ZERO_RUN_BYTES_MIN: usize = 64 * KIB;
 /// Longest PAX or GNU long-name record block that is parsed; beyond it the rest of the stream is one opaque payload.
 /// The kernel bounds a path to 4 KiB and all xattrs of a file to 64 KiB each; a megabyte holds sixteen of those.
 pub const TAR_EXTENSION_BYTES_MAX: usize = MIB;
+/// Most bytes of continuation blocks that an old GNU sparse map may have; beyond it the rest of the stream is one opaque
+/// payload. They hold 21 extents each, so this is a file of 680 000 extents, and a bound on envelope without a boundary.
+pub const TAR_SPARSE_MAP_BYTES_MAX: usize = 16 * MIB;
 /// Longest member path that is kept for search and messages, in bytes; the stored stream keeps any length.
 pub const MEMBER_PATH_BYTES_MAX: usize = 64 * KIB;
 
