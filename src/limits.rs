@@ -19,7 +19,8 @@ pub const NAME_BYTES_MAX: usize = 1024;
 pub const PAYLOAD_BYTES_MIN: usize = 512;
 /// The shortest run of zeros inside one payload that is stored as a number instead of chunks.
 pub const ZERO_RUN_BYTES_MIN: usize = 64 * KIB;
-/// Longest PAX or GNU long-name record block that is parsed; beyond it the rest of the stream is one opaque payload.
+/// Most bytes of PAX and GNU long-name extensions before one member, their headers and padding counted; beyond it the
+/// rest of the stream is one opaque payload.
 /// The kernel bounds a path to 4 KiB and all xattrs of a file to 64 KiB each; a megabyte holds sixteen of those.
 pub const TAR_EXTENSION_BYTES_MAX: usize = MIB;
 /// Most bytes of continuation blocks that an old GNU sparse map may have; beyond it the rest of the stream is one opaque

@@ -158,28 +158,37 @@ impl Values {
         }
     }
 
-    /// These values, and those of `other` where these say nothing.
-    fn or(&self, other: &Self) -> Self {
+    /// The numbers alone. Of a global header nothing else counts: no writer gives all members one path or attribute,
+    /// and to copy a large one for each of a million members would take hours.
+    fn numbers(&self) -> Self {
         Self {
-            path: self.path.as_ref().or(other.path.as_ref()).cloned(),
-            link: self.link.as_ref().or(other.link.as_ref()).cloned(),
-            size: if self.size == SizeRecord::Absent { other.size } else { self.size },
-            uid: self.uid.or(other.uid),
-            gid: self.gid.or(other.gid),
-            mtime: self.mtime.or(other.mtime),
-            device_major: self.device_major.or(other.device_major),
-            device_minor: self.device_minor.or(other.device_minor),
-            xattrs: [other.xattrs.as_slice(), self.xattrs.as_slice()].concat(),
-            sparse_path: self.sparse_path.as_ref().or(other.sparse_path.as_ref()).cloned(),
-            sparse: self.sparse || other.sparse,
+            size: self.size,
+            uid: self.uid,
+            gid: self.gid,
+            mtime: self.mtime,
+            device_major: self.device_major,
+            device_minor: self.device_minor,
+            ..Self::default()
         }
+    }
+
+    /// Takes the numbers of `other` where these values say nothing.
+    fn fill_numbers(&mut self, other: &Self) {
+        if self.size == SizeRecord::Absent {
+            self.size = other.size;
+        }
+        self.uid = self.uid.or(other.uid);
+        self.gid = self.gid.or(other.gid);
+        self.mtime = self.mtime.or(other.mtime);
+        self.device_major = self.device_major.or(other.device_major);
+        self.device_minor = self.device_minor.or(other.device_minor);
     }
 }
 
 /// The extensions that count for the next member.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Extensions {
-    /// Of the last `g`, until another comes.
+    /// The numbers of the last `g`, until another comes.
     global: Option<Box<Values>>,
     /// Of the last `x` before the member.
     own: Option<Box<Values>>,
@@ -192,7 +201,7 @@ impl Extensions {
     pub(super) fn absorb(&mut self, kind: ExtensionKind, content: &[u8]) {
         match kind {
             ExtensionKind::Pax => self.own = Some(Box::new(Values::parse(content))),
-            ExtensionKind::PaxGlobal => self.global = Some(Box::new(Values::parse(content))),
+            ExtensionKind::PaxGlobal => self.global = Some(Box::new(Values::parse(content).numbers())),
             ExtensionKind::LongPath => self.long_path = Some(until_nul(content).to_vec()),
             ExtensionKind::LongLink => self.long_link = Some(until_nul(content).to_vec()),
         }
@@ -202,13 +211,13 @@ impl Extensions {
     pub(super) fn take(&mut self) -> Option<Values> {
         let own = self.own.take();
         let (long_path, long_link) = (self.long_path.take(), self.long_link.take());
-        let mut values = match (own, &self.global) {
-            (None, None) if long_path.is_none() && long_link.is_none() => return None,
-            (None, None) => Values::default(),
-            (Some(own), None) => *own,
-            (None, Some(global)) => (**global).clone(),
-            (Some(own), Some(global)) => own.or(global),
-        };
+        if own.is_none() && self.global.is_none() && long_path.is_none() && long_link.is_none() {
+            return None;
+        }
+        let mut values = own.map_or_else(Values::default, |own| *own);
+        if let Some(global) = &self.global {
+            values.fill_numbers(global);
+        }
         values.path = values.sparse_path.take().or(values.path).or(long_path);
         values.link = values.link.or(long_link);
         Some(values)

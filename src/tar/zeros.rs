@@ -74,7 +74,7 @@ fn find_run(bytes: &[u8]) -> Option<(usize, usize)> {
             continue;
         }
         let (before, after) = bytes.split_at(probe);
-        let start = probe - trailing_zeros(before).min(probe - from);
+        let start = probe - trailing_zeros(before);
         let end = probe + leading_zeros(after);
         if end - start >= ZERO_RUN_BYTES_MIN {
             return Some((start, end));
