@@ -1,7 +1,7 @@
 //! Tar streams: what is file content, what is everything else, and what the headers say (`format-spec/splitting.md`).
 //!
-//! [`Splitter`] is a push machine: bytes in, [`Event`]s out. It does no IO, knows nothing of chunks, recipes or daemons,
-//! and is byte-exact for any input: the bytes of its events, in order, are the bytes that were pushed. What does not
+//! [`Splitter`] is a push machine: bytes in, [`Event`]s out. It does no IO, knows no chunks, recipes or daemons, and
+//! is byte-exact for any input: the bytes of its events, in order, are the bytes that were pushed. What does not
 //! parse as tar from some byte on is one opaque payload. Its memory is bounded by constants in [`crate::limits`], and
 //! its events do not depend on how the input was cut into pieces, except for where runs of the same event are divided.
 //! There is no joiner type: to join is to write the bytes of each event.

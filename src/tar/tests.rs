@@ -157,10 +157,10 @@ fn sign(block: &mut [u8; 512]) {
 
 /// A header, its content, and padding.
 fn member(name: &str, typeflag: u8, content: &[u8]) -> Vec<u8> {
-    padded(header(name, typeflag, content.len() as u64), content)
+    padded(&header(name, typeflag, content.len() as u64), content)
 }
 
-fn padded(block: [u8; 512], content: &[u8]) -> Vec<u8> {
+fn padded(block: &[u8; 512], content: &[u8]) -> Vec<u8> {
     let mut bytes = block.to_vec();
     bytes.extend_from_slice(content);
     bytes.resize(bytes.len().next_multiple_of(512), 0);
@@ -340,7 +340,7 @@ fn v7(name: &str, typeflag: u8, size: u64) -> [u8; 512] {
 #[test]
 fn v7_headers_and_other_dialects_are_read() {
     assert_eq!(only_member(&archive(&[v7("dir/", 0, 0).to_vec()])).kind, MemberKind::Directory);
-    assert_eq!(only_member(&archive(&[padded(v7("file/", 0, 3), b"abc")])).kind, MemberKind::File);
+    assert_eq!(only_member(&archive(&[padded(&v7("file/", 0, 3), b"abc")])).kind, MemberKind::File);
 
     let mut ustar = header("name", b'0', 0);
     put(&mut ustar, 345, &[b'p'; 155]);
@@ -538,7 +538,7 @@ fn every_form() -> Vec<u8> {
         member("g", b'g', &record("comment", b"x")),
         [pax(&[("path", b"a"), ("SCHILY.xattr.user.x", b"\n\0")]), member("a", b'0', &noise(700))].concat(),
         [member("", b'L', &[b'l'; 600]), member("", b'K', b"k\0"), member("l", b'1', b"")].concat(),
-        [padded(sparse, &[0; 512]), noise(600), vec![0; 424]].concat(),
+        [padded(&sparse, &[0; 512]), noise(600), vec![0; 424]].concat(),
         member("short", b'0', b"short"),
     ])
 }
@@ -653,17 +653,17 @@ fn any_member() -> impl Strategy<Value = Vec<u8>> {
         1 => [member("", b'L', &value), member("l", b'0', &content)].concat(),
         2 => {
             let size = content.len().to_string();
-            [pax(&[("size", size.as_bytes())]), padded(header("s", b'0', 0), &content)].concat()
+            [pax(&[("size", size.as_bytes())]), padded(&header("s", b'0', 0), &content)].concat()
         }
         3 => {
             let mut block = header("sparse", b'S', content.len() as u64);
             block[482] = 1;
             sign(&mut block);
-            [block.to_vec(), vec![0; 512], padded([0; 512], &content).split_off(512)].concat()
+            [block.to_vec(), vec![0; 512], padded(&[0; 512], &content).split_off(512)].concat()
         }
         4 => member("g", b'g', &record("uid", &value)),
         5 => header("link", b'1', content.len() as u64).to_vec(),
-        6 => padded(v7("old", 0, content.len() as u64), &content),
+        6 => padded(&v7("old", 0, content.len() as u64), &content),
         _ => member("file", b'0', &content),
     })
 }
