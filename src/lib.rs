@@ -7,6 +7,7 @@ pub mod chunk;
 pub mod clock;
 pub mod codec;
 pub mod compress;
+pub mod crypto;
 pub mod id;
 pub mod limits;
 pub mod monitor;

@@ -87,6 +87,27 @@ pub const DESCRIPTION_BYTES_MAX: usize = 8 * MIB;
 /// The longest stream in bytes: 8 EiB less one byte, so that sums of two lengths cannot overflow.
 pub const STREAM_BYTES_MAX: u64 = i64::MAX as u64;
 
+// -- keys
+
+/// The least memory of Argon2id for a new key slot, in KiB: 64 MiB, the smaller recommendation of RFC 9106.
+pub const ARGON2_MEMORY_KIB_MIN: u32 = 64 * 1024;
+/// The most memory of Argon2id that a reader spends on a key slot, in KiB: 1 GiB, so that a forged slot cannot take more.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 1024 * 1024;
+/// The fewest passes of Argon2id for a new key slot (RFC 9106).
+pub const ARGON2_PASSES_MIN: u32 = 3;
+/// The most passes of Argon2id that a reader makes for a key slot.
+pub const ARGON2_PASSES_MAX: u32 = 64;
+/// The most lanes of Argon2id for a new key slot (RFC 9106).
+pub const ARGON2_LANES_NEW_MAX: u32 = 4;
+/// The most lanes of Argon2id that a reader accepts in a key slot.
+pub const ARGON2_LANES_MAX: u32 = 16;
+/// Longest passphrase in bytes; longer input is more likely a wrong file than a passphrase.
+pub const PASSPHRASE_BYTES_MAX: usize = 4 * KIB;
+/// Longest label of a key slot in bytes: what is left of a description of 256 bytes.
+pub const KEYSLOT_LABEL_BYTES_MAX: usize = 245;
+/// The largest key file that is read, in bytes: the key and some lines of comment.
+pub const KEY_FILE_BYTES_MAX: usize = 16 * KIB;
+
 // -- buffers of a running program
 
 /// Bytes that a stage reads or hands on at once.
@@ -107,4 +128,5 @@ const _: () = assert!(PACK_BYTES_TARGET + FRAME_SEALED_BYTES_MAX < PACK_BYTES_MA
 const _: () = assert!(PACK_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < PART_BYTES_MAX);
 const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
+const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);
