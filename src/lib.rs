@@ -9,6 +9,7 @@ pub mod codec;
 pub mod compress;
 pub mod crypto;
 pub mod id;
+pub mod index;
 pub mod limits;
 pub mod monitor;
 pub mod pack;

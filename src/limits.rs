@@ -123,6 +123,24 @@ pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.
 pub const LOOK_AGAIN_MAX: usize = 16;
 
+// -- index
+
+/// One of the two write buffers of the index in bytes.
+pub const INDEX_WRITE_BUFFER_BYTES: usize = 16 * MIB;
+/// New facts of one segment that go into the index through the write buffers; more are loaded as sorted files.
+pub const INDEX_DIRECT_FACTS_MAX: usize = 65_536;
+/// Files into which a load of the index parts facts by their chunk id before it sorts them: one megabyte each per
+/// 2 million facts. All are open at once.
+pub const INDEX_LOAD_PARTS: usize = 128;
+/// Bytes that a load collects for each of these files before it writes them.
+pub const INDEX_LOAD_PART_BUFFER_BYTES: usize = 64 * KIB;
+/// Facts that one worker of a load sorts at once: 16 MiB.
+pub const INDEX_LOAD_SORT_FACTS_MAX: usize = 256 * 1024;
+/// Threads that sort and write facts in a load; each sorts [`INDEX_LOAD_SORT_FACTS_MAX`] facts at a time.
+pub const INDEX_LOAD_WORKERS: usize = 4;
+/// Facts after which a load begins another sorted file, of some 64 MiB.
+pub const INDEX_LOAD_FILE_FACTS: u64 = 1 << 20;
+
 const _: () = assert!(CHUNK_BYTES_MAX + FRAME_PLAIN_BYTES_TARGET <= FRAME_PLAIN_BYTES_MAX);
 const _: () = assert!(PACK_BYTES_TARGET + FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX);
 const _: () = assert!(PACK_BYTES_MAX < u32::MAX as usize);
@@ -130,3 +148,4 @@ const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < 
 const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);
+const _: () = assert!(INDEX_LOAD_PARTS.is_power_of_two() && INDEX_LOAD_PARTS <= 256);
