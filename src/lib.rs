@@ -18,3 +18,4 @@ pub mod recipe;
 pub mod repo;
 pub mod source;
 pub mod tar;
+pub mod store;

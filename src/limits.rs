@@ -107,6 +107,13 @@ pub const PASSPHRASE_BYTES_MAX: usize = 4 * KIB;
 pub const KEYSLOT_LABEL_BYTES_MAX: usize = 245;
 /// The largest key file that is read, in bytes: the key and some lines of comment.
 pub const KEY_FILE_BYTES_MAX: usize = 16 * KIB;
+// -- stores
+
+/// Longest part of an object's name in a store, in bytes: an id in hexadecimal, a hyphen and a number, with room. File
+/// systems take 255.
+pub const STORE_PART_BYTES_MAX: usize = 128;
+/// The most parts of an object's name in a store, the object itself included.
+pub const STORE_PARTS_MAX: usize = 4;
 
 // -- buffers of a running program
 
@@ -147,5 +154,6 @@ const _: () = assert!(PACK_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < PART_BYTES_MAX);
 const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
+const _: () = assert!(2 * crate::id::ID_BYTES + 21 <= STORE_PART_BYTES_MAX);
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);
 const _: () = assert!(INDEX_LOAD_PARTS.is_power_of_two() && INDEX_LOAD_PARTS <= 256);
