@@ -3,8 +3,6 @@
 //! The last byte of a frame's plain form names the codec. The decompressed length is known from the directory, so a
 //! decoder never allocates what the input merely claims.
 
-use crate::limits::FRAME_PLAIN_BYTES_MAX;
-
 /// The zstd level of a repository; `init` writes 3 into the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(u8);
@@ -56,32 +54,30 @@ pub enum CompressError {
     },
 }
 
-/// Compresses a frame into `out`, leaving `reserve` bytes of capacity for a seal behind it.
-pub fn compress(plain: &[u8], level: Level, reserve: usize) -> Result<Vec<u8>, CompressError> {
+/// Compresses a frame, or copies it where that would gain nothing.
+pub fn compress(plain: &[u8], level: Level) -> Result<Vec<u8>, CompressError> {
     if worth_compressing(plain) {
         let failed = |source| CompressError::Compress { bytes: plain.len(), source };
-        let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()) + 1 + reserve);
+        let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()) + 1);
         let mut compressor = zstd::bulk::Compressor::new(level.0.into()).map_err(failed)?;
         compressor.include_contentsize(false).map_err(failed)?;
         compressor.include_checksum(false).map_err(failed)?;
         compressor.compress_to_buffer(plain, &mut out).map_err(failed)?;
         out.push(CODEC_ZSTD);
         if out.len() < 1 + plain.len() {
-            // The bound is for the worst case; what compressed well must not keep it occupied while the pack fills.
-            out.shrink_to(out.len() + reserve);
             return Ok(out);
         }
     }
-    let mut out = Vec::with_capacity(1 + plain.len() + reserve);
+    let mut out = Vec::with_capacity(1 + plain.len());
     out.extend_from_slice(plain);
     out.push(CODEC_RAW);
     Ok(out)
 }
 
-/// Decompresses a frame to exactly `expected` bytes, at most [`FRAME_PLAIN_BYTES_MAX`].
-pub fn decompress(frame: &[u8], expected: usize) -> Result<Vec<u8>, CompressError> {
+/// Decompresses a frame to exactly `expected` bytes, of which `max` are accepted at most.
+pub fn decompress(frame: &[u8], expected: usize, max: usize) -> Result<Vec<u8>, CompressError> {
     let wrong = || CompressError::WrongContent { expected };
-    if expected > FRAME_PLAIN_BYTES_MAX {
+    if expected > max {
         return Err(wrong());
     }
     let plain = match frame.split_last() {
@@ -117,35 +113,36 @@ mod tests {
     proptest! {
         #[test]
         fn frames_round_trip(plain: Vec<u8>) {
-            let frame = compress(&plain, Level::DEFAULT, 16).unwrap();
-            prop_assert_eq!(decompress(&frame, plain.len()).unwrap(), plain);
+            let frame = compress(&plain, Level::DEFAULT).unwrap();
+            prop_assert_eq!(decompress(&frame, plain.len(), usize::MAX).unwrap(), plain);
         }
 
         #[test]
         fn no_input_makes_decompression_panic(input: Vec<u8>, expected in 0_usize..4096) {
-            let _ = decompress(&input, expected).is_ok();
+            let _ = decompress(&input, expected, 4096).is_ok();
         }
     }
 
     #[test]
     fn noise_is_stored_raw_and_text_is_not() {
         let plain = noise(1 << 20);
-        assert_eq!(compress(&plain, Level::DEFAULT, 0).unwrap().len(), 1 + plain.len());
+        assert_eq!(compress(&plain, Level::DEFAULT).unwrap().len(), 1 + plain.len());
         let text = b"All that glitters is not gold. ".repeat(40_000);
-        assert!(compress(&text, Level::DEFAULT, 0).unwrap().len() < text.len() / 100);
+        assert!(compress(&text, Level::DEFAULT).unwrap().len() < text.len() / 100);
     }
 
     #[test]
     fn a_small_compressible_part_in_noise_is_worth_it() {
         let mut plain = noise(1 << 20);
         plain.extend(vec![b'a'; 1 << 18]);
-        assert!(compress(&plain, Level::DEFAULT, 0).unwrap().len() < plain.len() * 9 / 10);
+        assert!(compress(&plain, Level::DEFAULT).unwrap().len() < plain.len() * 9 / 10);
     }
 
     #[test]
     fn a_frame_of_another_length_is_an_error() {
-        let frame = compress(&[7; 5000], Level::DEFAULT, 0).unwrap();
-        assert!(decompress(&frame, 4999).is_err() && decompress(&frame, 5001).is_err());
-        assert!(decompress(&[1, 9], 1).is_err() && decompress(&[], 0).is_err());
+        let frame = compress(&[7; 5000], Level::DEFAULT).unwrap();
+        assert!(decompress(&frame, 4999, 9999).is_err() && decompress(&frame, 5001, 9999).is_err());
+        assert!(decompress(&frame, 5000, 4999).is_err());
+        assert!(decompress(&[1, 9], 1, 1).is_err() && decompress(&[], 0, 1).is_err());
     }
 }

@@ -3,6 +3,8 @@
 // A test that panics has failed, which is what it is for.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
+pub mod backup;
+pub mod check;
 pub mod chunk;
 pub mod clock;
 pub mod codec;
@@ -16,6 +18,7 @@ pub mod pack;
 pub mod point;
 pub mod recipe;
 pub mod repo;
+pub mod restore;
 pub mod source;
-pub mod tar;
 pub mod store;
+pub mod tar;

@@ -60,7 +60,7 @@ pub const OBJECT_PLAIN_BYTES_MAX: usize = 64 * MIB;
 /// The largest sealed object other than a pack, in bytes: the body twice, with headers.
 pub const OBJECT_BYTES_MAX: usize = 2 * (OBJECT_PLAIN_BYTES_MAX + 4 * KIB);
 /// A writer ends an index segment at this many chunks, so that it stays far below [`OBJECT_PLAIN_BYTES_MAX`].
-pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 20;
+pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 18;
 
 // -- recipes and points
 
@@ -114,6 +114,12 @@ pub const KEY_FILE_BYTES_MAX: usize = 16 * KIB;
 pub const STORE_PART_BYTES_MAX: usize = 128;
 /// The most parts of an object's name in a store, the object itself included.
 pub const STORE_PARTS_MAX: usize = 4;
+// -- exports of daemons
+
+/// The longest index of an export that is read, in bytes. Importers read 1 MiB, exporters write what they have.
+pub const EXPORT_INDEX_BYTES_MAX: usize = 8 * MIB;
+/// The most top-level members of an export: one or two a snapshot, and one a nested subvolume.
+pub const EXPORT_ROOTS_MAX: usize = 100_000;
 
 // -- buffers of a running program
 
@@ -125,6 +131,8 @@ pub const READ_QUEUE_BYTES_MAX: usize = 16 * MIB;
 pub const FRAME_QUEUE_BYTES_MAX: usize = 32 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.
 pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
+/// Plain bytes of distinct frames that a restore fetches at once, in parallel, while it writes as many.
+pub const RESTORE_BATCH_BYTES: usize = 24 * MIB;
 /// RocksDB's block cache in bytes.
 pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.
@@ -155,5 +163,6 @@ const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < 
 const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(2 * crate::id::ID_BYTES + 21 <= STORE_PART_BYTES_MAX);
+const _: () = assert!(RESTORE_BATCH_BYTES + FRAME_PLAIN_BYTES_MAX < RESTORE_WINDOW_BYTES);
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);
 const _: () = assert!(INDEX_LOAD_PARTS.is_power_of_two() && INDEX_LOAD_PARTS <= 256);

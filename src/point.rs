@@ -1,7 +1,7 @@
 //! One restore point: what one source held at one time, and how to rebuild it (`format-spec/point.md`).
 //!
-//! A point is final from its first moment. A void under the same name says that the attempt is over; both are kinds of
-//! one body, so that nobody who cannot read points can tell them apart. This room knows no keys and no store.
+//! A point is final from its first moment. A void under the same name says that the attempt is over. This room knows no
+//! keys and no store.
 
 use crate::clock::Timestamp;
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
@@ -144,42 +144,26 @@ pub struct Point {
     pub statistics: Statistics,
 }
 
-const KIND_VOID: u8 = 0;
-const KIND_POINT: u8 = 1;
 /// The most remarks that a point keeps.
 pub const REMARKS_MAX: usize = 1000;
 
-impl Verdict {
-    /// The stored form, before sealing.
+impl Point {
+    /// The stored form, before compression and sealing.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Encoder::new();
-        match self {
-            Self::Void => {
-                out.u8(KIND_VOID);
-            }
-            Self::Point(point) => {
-                out.u8(KIND_POINT);
-                point.encode(&mut out);
-            }
-        }
+        self.encode_into(&mut out);
         out.finish()
     }
 
     /// Reads the stored form.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
-        let verdict = match from.u8("verdict.kind")? {
-            KIND_VOID => Self::Void,
-            KIND_POINT => Self::Point(Box::new(Point::decode(&mut from)?)),
-            _ => return Err(Decoder::new(bytes).error("verdict.kind", DecodeProblem::Unknown)),
-        };
-        from.finish("verdict")?;
-        Ok(verdict)
+        let point = Self::decode_from(&mut from)?;
+        from.finish("point")?;
+        Ok(point)
     }
-}
 
-impl Point {
-    fn encode(&self, out: &mut Encoder) {
+    fn encode_into(&self, out: &mut Encoder) {
         out.raw(self.run.as_bytes());
         self.source.encode(out);
         out.option(self.server.as_ref(), |out, server| {
@@ -215,7 +199,7 @@ impl Point {
         }
     }
 
-    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+    fn decode_from(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
         let text = |from: &mut Decoder<'_>, field| from.text(field, NAME_BYTES_MAX).map(str::to_owned);
         Ok(Self {
             run: RunId::from_bytes(from.id("point.run")?),
@@ -345,30 +329,28 @@ mod tests {
     }
 
     #[test]
-    fn points_and_voids_round_trip() {
-        for verdict in [Verdict::Point(Box::new(example())), Verdict::Void] {
-            assert_eq!(Verdict::decode(&verdict.encode()), Ok(verdict));
-        }
+    fn points_round_trip() {
+        assert_eq!(Point::decode(&example().encode()), Ok(example()));
     }
 
     #[test]
     fn a_cut_or_longer_point_is_refused() {
-        let mut bytes = Verdict::Point(Box::new(example())).encode();
+        let mut bytes = example().encode();
         for len in 0..bytes.len() {
-            assert!(Verdict::decode(&bytes[..len]).is_err(), "{len}");
+            assert!(Point::decode(&bytes[..len]).is_err(), "{len}");
         }
         bytes.push(0);
-        assert!(Verdict::decode(&bytes).is_err());
+        assert!(Point::decode(&bytes).is_err());
     }
 
     proptest! {
         #[test]
         fn no_input_makes_the_decoder_panic(mut input: Vec<u8>, at: proptest::sample::Index, byte: u8) {
-            let _ = Verdict::decode(&input).is_ok();
-            input = Verdict::Point(Box::new(example())).encode();
+            let _ = Point::decode(&input).is_ok();
+            input = example().encode();
             let at = at.index(input.len());
             input[at] = byte;
-            let _ = Verdict::decode(&input).is_ok();
+            let _ = Point::decode(&input).is_ok();
         }
     }
 }

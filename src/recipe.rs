@@ -73,6 +73,11 @@ impl Step {
     }
 }
 
+/// A member's path from a table of parts, for people.
+pub fn display_path(path: &[u8]) -> String {
+    crate::tar::display(path).to_string()
+}
+
 const STEP_ENVELOPE: u64 = 0;
 const STEP_CHUNK: u64 = 1;
 const STEP_ZEROS: u64 = 2;

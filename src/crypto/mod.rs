@@ -21,3 +21,14 @@ pub mod seal;
 mod tests;
 
 pub use aead::{Aead, Fresh, TAG_BYTES};
+pub use key::{GenerateError, IdKey, Keys, ReadKeys, WriteKeys};
+pub use keyfile::{KeyFile, KeyFileError};
+pub use keyslot::{
+    Access, Argon2Cost, Description, Keyslot, Passphrase, PassphraseError, SealSlotError, SlotContents, SlotError,
+    SlotKey, SlotKind, SlotProblem, Unlock, seal_slot,
+};
+pub use object::{ObjectName, OpenError, OpenProblem};
+pub use packseal::{DirectoryOpener, FrameOpener, PACK_HEADER_BYTES, PackSealer};
+pub use seal::{
+    Damage, GivenName, PointOrVoid, SealError, open_config, open_free, open_point, open_session, seal_free, seal_given,
+};

@@ -5,7 +5,13 @@
 //! (`format-spec/index.md`). This room knows bytes and keys, but no store.
 
 mod directory;
+mod reader;
 mod segment;
+mod trailer;
+mod writer;
 
 pub use directory::{Directory, Frame, Location, PackKind, PackedChunk};
+pub use reader::{FrameError, decode_directory, open_frame};
 pub use segment::{Segment, SegmentPack};
+pub use trailer::{Trailer, padme};
+pub use writer::{OpenFrame, PackError, PackWriter, SealedFrame, SealedPack, StoredPack};

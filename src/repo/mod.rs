@@ -1,7 +1,147 @@
 //! The repository: the only place where formats and ports meet.
+//!
+//! It knows which object stands under which name, seals and opens what it stores, and keeps the write order: packs, then
+//! the segment that names them, then the point. The index is a cache of the segments and may be lost at any time. What a
+//! daemon is, what deserves to be kept and how an archive is built are not known here.
 
+mod catalog;
 mod config;
+mod error;
+mod keyring;
+mod layout;
+mod objects;
+mod parts;
+mod process;
+mod reader;
 mod record;
+mod reindex;
+mod session;
+mod view;
+mod writer;
 
+pub use catalog::{Catalog, FindError, ParsePointError, PointSpec};
 pub use config::{Config, Parity, SETTLE_SECONDS_MAX};
-pub use record::{Condemned, Fact, Note, SessionRecord};
+pub use error::RepoError;
+pub use keyring::{KeyringError, SlotSummary};
+pub use objects::ObjectDefect;
+pub use parts::{Rows, read_part};
+pub use reader::{Reader, cut_chunk, read_frame};
+pub use record::{Condemned, Fact as NoteFact, Note, REASON_BYTES_MAX, SessionRecord};
+pub use reindex::Refreshed;
+pub use session::{Commit, Session};
+pub use view::View;
+pub use writer::{Added, Writer};
+
+pub use crate::index::Fact;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::chunk::Gear;
+use crate::clock::Timestamp;
+use crate::crypto::{IdKey, Keys, ReadKeys, SlotKey, Unlock, WriteKeys};
+use crate::id::RepositoryId;
+use crate::index::Index;
+use crate::store::Store;
+
+/// An open repository.
+pub struct Repository {
+    store: Arc<dyn Store>,
+    keys: Keys,
+    id_key: IdKey,
+    gear: Gear,
+    config: Config,
+    index: Box<dyn Index>,
+}
+
+/// Where the index is kept.
+#[derive(Debug, Clone, Copy)]
+pub enum IndexPlace<'p> {
+    /// In memory, rebuilt by every command: for small repositories and tests.
+    Memory,
+    /// In this directory of the host, each repository in a directory of its own.
+    Directory(&'p Path),
+}
+
+impl Repository {
+    /// Makes a repository in an empty store: directories and a README for people, then the key slot, and last the config, whose presence
+    /// says that the repository is complete.
+    pub fn init(
+        store: Arc<dyn Store>,
+        key: &SlotKey<'_>,
+        created: Timestamp,
+        settle_seconds: u32,
+    ) -> Result<Self, RepoError> {
+        let keys = ReadKeys::generate()?;
+        let config = Config::new(created, settle_seconds);
+        objects::lay_out(&*store)?;
+        keyring::put_first_slot(&*store, &keys, key, created)?;
+        objects::put_config(&*store, keys.write(), 1, &config)?;
+        let index = reindex::memory_index();
+        Ok(Self::assemble(store, Keys::Full(keys), config, index))
+    }
+
+    /// Opens a repository and brings its index up to date.
+    pub fn open(
+        store: Arc<dyn Store>,
+        unlock: Unlock<'_>,
+        place: IndexPlace<'_>,
+    ) -> Result<(Self, Refreshed), RepoError> {
+        let keys = keyring::unlock(&*store, unlock)?;
+        let config = objects::get_config(&*store, keys.write())?;
+        let index = reindex::open_index(place);
+        let repository = Self::assemble(store, keys, config, index);
+        let refreshed = repository.refresh_index()?;
+        Ok((repository, refreshed))
+    }
+
+    fn assemble(store: Arc<dyn Store>, keys: Keys, config: Config, index: Box<dyn Index>) -> Self {
+        let (id_key, secret) = (keys.write().id_key(), keys.write().chunker_secret());
+        Self { store, id_key, gear: Gear::derive(secret.expose()), keys, config, index }
+    }
+
+    /// The repository's identity.
+    pub fn id(&self) -> RepositoryId {
+        self.keys.write().repository()
+    }
+
+    /// The config in force.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The store.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// The store, for another thread.
+    pub(crate) fn shared_store(&self) -> Arc<dyn Store> {
+        Arc::clone(&self.store)
+    }
+
+    /// The keys that every writer has.
+    pub fn write_keys(&self) -> &WriteKeys {
+        self.keys.write()
+    }
+
+    /// The keys that open points and frames, or the error "this key cannot read".
+    pub fn read_keys(&self) -> Result<&ReadKeys, RepoError> {
+        self.keys.read().map_err(|_| RepoError::CannotRead)
+    }
+
+    /// What makes chunk ids.
+    pub fn id_key(&self) -> &IdKey {
+        &self.id_key
+    }
+
+    /// What cuts chunks.
+    pub fn gear(&self) -> &Gear {
+        &self.gear
+    }
+
+    /// Where chunks are, as far as stored segments say.
+    pub fn index(&self) -> &dyn Index {
+        &*self.index
+    }
+}

@@ -1,0 +1,225 @@
+//! A stream that somebody has already becomes a point: an old export, compressed or not, or any file as it is.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::backup::accept::{ExportIndex, ExportKind, Padding, Rejection};
+use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::run::Run;
+use crate::limits::{NAME_BYTES_MAX, PIECE_BYTES};
+use crate::monitor::Event;
+use crate::point::{Consistency, Original, Point, StreamForm};
+use crate::repo::RepoError;
+use crate::source::{DEFAULT_PROJECT, Selector, Source, SourceKind};
+
+/// What to import and as what.
+pub struct ImportRequest<'i> {
+    /// What it is called in messages: a file's name, or standard input.
+    pub label: String,
+    /// The bytes.
+    pub input: &'i mut (dyn Read + Send),
+    /// Length of the input in bytes, where it is known.
+    pub bytes: Option<u64>,
+    /// The source that the point shall be of. A file takes any stream as it is; without one the source is read from the
+    /// export's index.
+    pub source: Option<Selector>,
+    /// The server that an export belongs to where the source does not name one.
+    pub server: String,
+}
+
+/// Why a stream did not become a point.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// It is no complete export.
+    #[error("{label} is not a complete export: {reason}")]
+    Rejected {
+        /// What was imported.
+        label: String,
+        /// Why.
+        reason: Rejection,
+    },
+    /// It holds something else than the source that was named.
+    #[error("{label} is an export of {kind}, which {source_name} cannot be")]
+    OtherKind {
+        /// What was imported.
+        label: String,
+        /// What it holds.
+        kind: &'static str,
+        /// The source that was named.
+        source_name: String,
+    },
+    /// It could not be read or stored.
+    #[error("{label} cannot be imported")]
+    Stream {
+        /// What was imported.
+        label: String,
+        /// Why.
+        source: StreamError,
+    },
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+}
+
+/// Imports one stream into a run. Its point is committed when the run finishes.
+pub fn import(run: &mut Run<'_>, request: ImportRequest<'_>) -> Result<(), ImportError> {
+    let session = run.open_session()?;
+    let started = run.clock.now();
+    run.monitor.event(Event::Started { object: request.label.clone(), bytes: request.bytes });
+    let result = read(run, request, started);
+    match result {
+        Ok(point) => {
+            run.add(session, point)?;
+            Ok(())
+        }
+        Err(error) => {
+            session.abandon(run.repository)?;
+            Err(error)
+        }
+    }
+}
+
+fn read(run: &mut Run<'_>, request: ImportRequest<'_>, started: crate::clock::Timestamp) -> Result<Point, ImportError> {
+    let ImportRequest { label, input, source, server, .. } = request;
+    let as_it_is = source.as_ref().is_some_and(|selector| selector.kind == SourceKind::File);
+    let failed = |source| ImportError::Stream { label: label.clone(), source };
+    let mut input = Counted::new(input);
+    let (recorded, codec) = if as_it_is {
+        (record(run.repository, &mut run.writer, &mut input, Splitting::Tar, run.monitor).map_err(failed)?, None)
+    } else {
+        let mut buffered = BufReader::with_capacity(PIECE_BYTES, &mut input);
+        let codec =
+            Codec::sniff(&mut buffered).map_err(|error| failed(StreamError::Read { read: 0, source: error }))?;
+        let mut plain =
+            codec.decoder(buffered).map_err(|error| failed(StreamError::Read { read: 0, source: error }))?;
+        let recorded =
+            record(run.repository, &mut run.writer, &mut plain, Splitting::Tar, run.monitor).map_err(failed)?;
+        drop(plain);
+        (recorded, codec.name())
+    };
+    let original = codec.map(|codec| Original { codec: codec.to_owned(), len: input.len, digest: input.digest() });
+    let (source, form) = match source {
+        Some(selector) if as_it_is => (selector.on(""), StreamForm::File),
+        selector => identify(&recorded, &label, selector, &server)?,
+    };
+    Ok(Point {
+        run: run.id,
+        source,
+        server: None,
+        host: run.host.clone(),
+        started,
+        ended: run.clock.now(),
+        form,
+        original,
+        consistency: Consistency::Unknown,
+        remarks: Vec::new(),
+        description: String::new(),
+        content: recorded.content,
+        statistics: recorded.statistics,
+    })
+}
+
+/// The source that a complete export is of.
+fn identify(
+    recorded: &Recorded,
+    label: &str,
+    selector: Option<Selector>,
+    server: &str,
+) -> Result<(Source, StreamForm), ImportError> {
+    let rejected = |reason| ImportError::Rejected { label: label.to_owned(), reason };
+    let accepted = recorded.acceptor.verdict(&recorded.ending, Padding::Allowed).map_err(rejected)?;
+    let index = accepted.index;
+    let form = StreamForm::Export { optimized: index.optimized };
+    let own = source_of(&index, server);
+    let Some(selector) = selector else {
+        if own.name.is_empty() || own.name.len() > NAME_BYTES_MAX {
+            let reason = "it has no name of a usable length".to_owned();
+            return Err(rejected(Rejection::BadIndex { reason }));
+        }
+        return Ok((own, form));
+    };
+    if std::mem::discriminant(&selector.kind) != std::mem::discriminant(&own.kind) {
+        let kind = index.kind.words();
+        return Err(ImportError::OtherKind { label: label.to_owned(), kind, source_name: selector.to_string() });
+    }
+    Ok((selector.on(server), form))
+}
+
+fn source_of(index: &ExportIndex, server: &str) -> Source {
+    let project = index.project.clone().unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
+    let kind = match index.kind {
+        ExportKind::Container | ExportKind::VirtualMachine => SourceKind::Instance { project },
+        ExportKind::Volume => SourceKind::Volume { project, pool: index.pool.clone(), member: None },
+        ExportKind::Bucket => SourceKind::Bucket { project, pool: index.pool.clone(), member: None },
+    };
+    Source { server: server.to_owned(), kind, name: index.name.clone() }
+}
+
+/// Counts and digests what passes.
+struct Counted<'i> {
+    input: &'i mut (dyn Read + Send),
+    len: u64,
+    hasher: blake3::Hasher,
+}
+
+impl<'i> Counted<'i> {
+    fn new(input: &'i mut (dyn Read + Send)) -> Self {
+        Self { input, len: 0, hasher: blake3::Hasher::new() }
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        *self.hasher.finalize().as_bytes()
+    }
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(buffer)?;
+        self.hasher.update(buffer.get(..read).unwrap_or_default());
+        self.len += read as u64;
+        Ok(read)
+    }
+}
+
+/// How an export may be compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Codec {
+    Plain,
+    Gzip,
+    Zstd,
+    Xz,
+}
+
+impl Codec {
+    /// Tells by the first bytes, without taking them.
+    fn sniff(input: &mut impl BufRead) -> io::Result<Self> {
+        let start = input.fill_buf()?;
+        Ok(if start.starts_with(&[0x1f, 0x8b]) {
+            Self::Gzip
+        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            Self::Zstd
+        } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
+            Self::Xz
+        } else {
+            Self::Plain
+        })
+    }
+
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Plain => None,
+            Self::Gzip => Some("gzip"),
+            Self::Zstd => Some("zstd"),
+            Self::Xz => Some("xz"),
+        }
+    }
+
+    /// The uncompressed stream. All members or frames of a file are read, and what follows them is an error.
+    fn decoder<'d>(self, input: impl BufRead + Send + 'd) -> io::Result<Box<dyn Read + Send + 'd>> {
+        Ok(match self {
+            Self::Plain => Box::new(input),
+            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
+            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
+        })
+    }
+}

@@ -1,0 +1,144 @@
+//! One invocation of `backup` or `import`: its sources one after the other, their points in groups.
+//!
+//! A group's packs and its segment are stored first, then its points one by one. It ends when a pack is full, after ten
+//! minutes, and with the run, so that a hundred small sources do not leave a hundred small packs. A source has succeeded
+//! when its point is committed, and not before.
+
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clock, Timestamp};
+use crate::id::{PointId, RunId};
+use crate::monitor::{Event, Monitor};
+use crate::point::{Point, Statistics};
+use crate::repo::{Commit, Note, NoteFact, RepoError, Repository, Session, SessionRecord, Writer};
+use crate::source::Source;
+
+/// How long finished sources wait for company before their points are committed.
+const GROUP_TIME_MAX: Duration = Duration::from_mins(10);
+
+/// What became of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// The source.
+    pub source: Source,
+    /// The point.
+    pub point: PointId,
+    /// Length of its stream in bytes.
+    pub stream_len: u64,
+    /// What it cost.
+    pub statistics: Statistics,
+}
+
+/// What a run came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// Points that were committed.
+    pub made: Vec<Made>,
+    /// Sources without a point, and why.
+    pub failed: Vec<(Source, String)>,
+    /// Bytes that were added to the store in packs.
+    pub stored_bytes: u64,
+}
+
+/// A run under way.
+pub struct Run<'r> {
+    pub(super) repository: &'r Repository,
+    pub(super) monitor: &'r dyn Monitor,
+    pub(super) clock: &'r dyn Clock,
+    pub(super) host: String,
+    pub(super) writer: Writer<'r>,
+    pub(super) id: RunId,
+    started: Timestamp,
+    waiting: Vec<(Session, Point)>,
+    group_since: Instant,
+    summary: Summary,
+}
+
+impl<'r> Run<'r> {
+    /// Begins a run on this host.
+    pub fn begin(
+        repository: &'r Repository,
+        monitor: &'r dyn Monitor,
+        clock: &'r dyn Clock,
+        host: &str,
+    ) -> Result<Self, RepoError> {
+        let id = RunId::random()?;
+        Ok(Self {
+            repository,
+            monitor,
+            clock,
+            host: host.to_owned(),
+            writer: Writer::new(repository, id),
+            id,
+            started: clock.now(),
+            waiting: Vec::new(),
+            group_since: Instant::now(),
+            summary: Summary::default(),
+        })
+    }
+
+    /// Announces an attempt and lets the writer use what stands in the store.
+    pub(super) fn open_session(&mut self) -> Result<Session, RepoError> {
+        self.writer.prepare_session()?;
+        let record = SessionRecord::of_this_process(self.id, &self.host, self.clock.now());
+        let (session, view) = Session::open(self.repository, &record)?;
+        self.writer.begin_session(view);
+        Ok(session)
+    }
+
+    /// Takes a finished source; its point is committed with its group. Sources that were fenced meanwhile come back.
+    pub(super) fn add(&mut self, session: Session, point: Point) -> Result<Vec<Source>, RepoError> {
+        if self.waiting.is_empty() {
+            self.group_since = Instant::now();
+        }
+        self.waiting.push((session, point));
+        if self.writer.has_stored_packs() || self.group_since.elapsed() > GROUP_TIME_MAX {
+            self.commit_group()
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    /// Makes everything durable and commits the points that wait for it. Returns the sources whose session was fenced:
+    /// their data is stored, their point is not.
+    pub(super) fn commit_group(&mut self) -> Result<Vec<Source>, RepoError> {
+        self.writer.flush()?;
+        let mut fenced = Vec::new();
+        for (session, point) in std::mem::take(&mut self.waiting) {
+            let made = Made {
+                source: point.source.clone(),
+                point: session.id(),
+                stream_len: point.content.stream_len,
+                statistics: point.statistics,
+            };
+            match session.commit(self.repository, point)? {
+                Commit::Done => self.summary.made.push(made),
+                Commit::Fenced => fenced.push(made.source),
+            }
+        }
+        Ok(fenced)
+    }
+
+    /// Notes that a source has no point.
+    pub(super) fn fail(&mut self, source: Source, reason: String) {
+        self.monitor.event(Event::Failed { source: source.clone(), message: reason.clone() });
+        self.summary.failed.push((source, reason));
+    }
+
+    /// Ends the run: the last group, and a note that says how it went.
+    pub fn finish(mut self) -> Result<Summary, RepoError> {
+        for source in self.commit_group()? {
+            let reason = "Another host took this backup for dead and ended it; run it again".to_owned();
+            self.fail(source, reason);
+        }
+        let fact = NoteFact::Run {
+            run: self.id,
+            started: self.started,
+            succeeded: self.summary.made.len() as u64,
+            failed: self.summary.failed.clone(),
+        };
+        self.repository.put_note(&Note { supersedes: Vec::new(), written: self.clock.now(), fact })?;
+        self.summary.stored_bytes = self.writer.stored_bytes();
+        Ok(self.summary)
+    }
+}

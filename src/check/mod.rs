@@ -1,0 +1,296 @@
+//! Proving that a repository is intact (`format-spec/repository.md`, "Check").
+//!
+//! On paper: every object opens, every point's recipe can be read, and every chunk that it names is in a pack that stands
+//! in the store with the right length. With data: every frame of every pack opens and holds the chunks that it should.
+//! What is found is collected and told with the points that it affects; the walk goes on past it. Nothing is changed.
+
+mod packs;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use crate::id::{ChunkId, PackId, PointId};
+use crate::monitor::{Event, Monitor, Problem};
+use crate::point::Point;
+use crate::recipe::{ChunkRef, Step};
+use crate::repo::{Catalog, Reader, RepoError, Repository, Rows, View, read_part};
+
+/// How much is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckLevel {
+    /// Recipes and everything smaller.
+    Structure,
+    /// Every byte of every pack.
+    ReadData,
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The object.
+    pub object: String,
+    /// What is wrong with it and what it means, in one line.
+    pub message: String,
+    /// Whether data is missing or wrong; otherwise nothing is lost yet.
+    pub severity: Severity,
+    /// The points that cannot be restored in full because of it, as `source (id)`.
+    pub affected: Vec<String>,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Redundancy is lost: one of two copies, or an index that can be rebuilt.
+    Degraded,
+    /// Data is missing or wrong.
+    Damage,
+}
+
+/// What a check came to.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Points that were walked.
+    pub points: u64,
+    /// Distinct chunks of their recipes, envelopes and payloads whose place was looked up.
+    pub chunks: u64,
+    /// Packs in the store.
+    pub packs: u64,
+    /// Bytes of packs that were read and verified.
+    pub bytes_read: u64,
+    /// Packs that no segment names: left by an interrupted backup, or by a lost segment.
+    pub unnamed_packs: u64,
+    /// What was found.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether everything is as it should be.
+    pub fn is_clean(&self) -> bool {
+        self.findings.is_empty()
+    }
+}
+
+/// Checks a repository. Needs a key that can read.
+pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) -> Result<Report, RepoError> {
+    let problems = Collector::new(monitor);
+    let catalog = Catalog::read(repository, &problems)?;
+    let mut checker = Checker {
+        repository,
+        monitor,
+        reader: Reader::new(repository)?,
+        view: View::for_reading(repository)?,
+        report: Report::default(),
+        users: users_of_packs(&catalog),
+        seen: HashSet::new(),
+        bad_packs: BTreeSet::new(),
+    };
+    checker.report.findings.extend(problems.findings());
+    checker.small_objects()?;
+    checker.packs()?;
+    if level == CheckLevel::ReadData {
+        checker.read_packs()?;
+    }
+    for (id, point) in catalog.points() {
+        if monitor.stop_requested() {
+            break;
+        }
+        checker.point(*id, point)?;
+    }
+    Ok(checker.report)
+}
+
+struct Checker<'r> {
+    repository: &'r Repository,
+    monitor: &'r dyn Monitor,
+    reader: Reader<'r>,
+    view: View,
+    report: Report,
+    users: HashMap<PackId, Vec<String>>,
+    /// Recipe parts whose chunks were all found: neighbouring points share most of theirs.
+    seen: HashSet<ChunkId>,
+    bad_packs: BTreeSet<PackId>,
+}
+
+fn label(id: PointId, point: &Point) -> String {
+    format!("{} of {} ({})", point.source, point.started, id.short())
+}
+
+fn users_of_packs(catalog: &Catalog) -> HashMap<PackId, Vec<String>> {
+    let mut users: HashMap<PackId, Vec<String>> = HashMap::new();
+    for (id, point) in catalog.points() {
+        for pack in &point.content.packs {
+            users.entry(*pack).or_default().push(label(*id, point));
+        }
+    }
+    users
+}
+
+impl Checker<'_> {
+    fn find(&mut self, severity: Severity, object: &str, message: String, affected: Vec<String>) {
+        let finding = Finding { object: object.to_owned(), message, severity, affected };
+        self.monitor.event(Event::Problem(Problem {
+            object: finding.object.clone(),
+            message: match finding.affected.as_slice() {
+                [] => finding.message.clone(),
+                affected => format!("{}; affected: {}", finding.message, affected.join(", ")),
+            },
+        }));
+        self.report.findings.push(finding);
+    }
+
+    /// Key slots, segments, notes, sessions and condemned objects, both copies of each.
+    fn small_objects(&mut self) -> Result<(), RepoError> {
+        for (object, wrong) in self.repository.inspect_objects()? {
+            let severity = if wrong.is_readable { Severity::Degraded } else { Severity::Damage };
+            self.find(severity, &object, wrong.message, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// One point: its table, its recipe parts, and the place of every chunk.
+    fn point(&mut self, id: PointId, point: &Point) -> Result<(), RepoError> {
+        let label = label(id, point);
+        self.monitor.event(Event::Started { object: label.clone(), bytes: Some(point.content.stream_len) });
+        let mut missing = Missing::default();
+        let walked = self.walk(point, &mut missing);
+        match walked {
+            Ok(()) => {}
+            Err(error @ (RepoError::Store(_) | RepoError::Index(_) | RepoError::CannotRead)) => return Err(error),
+            Err(error) => {
+                let message = format!("its recipe cannot be read: {error}");
+                self.find(Severity::Damage, &label, message, vec![label.clone()]);
+            }
+        }
+        if missing.lost > 0 {
+            let place = missing.first_path.map_or_else(String::new, |path| format!(", first in or after {path}"));
+            let message = format!("{} of its chunks are in no pack of the store{place}", missing.lost);
+            self.find(Severity::Damage, &label, message, vec![label.clone()]);
+        }
+        for (pack, chunks) in missing.unnamed {
+            let message = format!(
+                "no index segment names it, so {chunks} chunks are found only by reading the pack itself; \
+                 the next backup stores them again"
+            );
+            self.find(Severity::Degraded, &format!("Pack {pack}"), message, vec![label.clone()]);
+        }
+        self.report.points += 1;
+        self.monitor.event(Event::Ended { object: label });
+        Ok(())
+    }
+
+    fn walk(&mut self, point: &Point, missing: &mut Missing) -> Result<(), RepoError> {
+        self.places(&point.content.table, b"", missing)?;
+        let mut rows = Rows::new(&point.content);
+        let mut stream_len = 0_u64;
+        while let Some(row) = rows.next(&mut self.reader)? {
+            stream_len = stream_len.saturating_add(row.stream_len);
+            if self.seen.contains(&row.part.id) {
+                continue;
+            }
+            let part = match read_part(&mut self.reader, &row) {
+                Ok(part) => part,
+                Err(RepoError::MissingChunk { .. }) => {
+                    missing.lose(&row.first_path);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            let before = missing.lost + missing.unnamed.len() as u64;
+            self.places(&part.envelope, &row.first_path, missing)?;
+            let chunks: Vec<ChunkRef> = part
+                .steps
+                .iter()
+                .filter_map(|step| match step {
+                    Step::Chunk(chunk) => Some(*chunk),
+                    Step::Envelope(_) | Step::Zeros(_) => None,
+                })
+                .collect();
+            self.places(&chunks, &row.first_path, missing)?;
+            if missing.lost + missing.unnamed.len() as u64 == before {
+                self.seen.insert(row.part.id);
+            }
+        }
+        if stream_len != point.content.stream_len {
+            return Err(RepoError::Damaged {
+                object: "Its table of parts".to_owned(),
+                reason: format!("makes {stream_len} bytes instead of {}", point.content.stream_len),
+            });
+        }
+        Ok(())
+    }
+
+    /// Looks up where chunks stand, without reading them.
+    fn places(&mut self, chunks: &[ChunkRef], path: &[u8], missing: &mut Missing) -> Result<(), RepoError> {
+        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
+        let facts = self.repository.index().facts(&ids)?;
+        for (chunk, facts) in chunks.iter().zip(facts) {
+            self.report.chunks += 1;
+            let sound = facts.iter().any(|fact| {
+                fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.bad_packs.contains(&fact.pack)
+            });
+            if sound {
+                continue;
+            }
+            match self.reader.place(*chunk) {
+                Ok(fact) if self.bad_packs.contains(&fact.pack) => missing.lose(path),
+                Ok(fact) => *missing.unnamed.entry(fact.pack).or_default() += 1,
+                Err(RepoError::MissingChunk { .. }) => missing.lose(path),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What one point lacks.
+#[derive(Default)]
+struct Missing {
+    lost: u64,
+    first_path: Option<String>,
+    /// Chunks found only in packs that no segment names.
+    unnamed: BTreeMap<PackId, u64>,
+}
+
+impl Missing {
+    fn lose(&mut self, path: &[u8]) {
+        self.lost += 1;
+        if self.first_path.is_none() && !path.is_empty() {
+            self.first_path = Some(crate::recipe::display_path(path));
+        }
+    }
+}
+
+/// Turns the problems that listing points meets into findings.
+struct Collector<'m> {
+    monitor: &'m dyn Monitor,
+    problems: std::sync::Mutex<Vec<Problem>>,
+}
+
+impl<'m> Collector<'m> {
+    fn new(monitor: &'m dyn Monitor) -> Self {
+        Self { monitor, problems: std::sync::Mutex::default() }
+    }
+
+    fn findings(self) -> Vec<Finding> {
+        let problems = self.problems.into_inner().unwrap_or_default();
+        let finding = |problem: Problem| Finding {
+            affected: vec![problem.object.clone()],
+            object: problem.object,
+            message: problem.message,
+            severity: Severity::Damage,
+        };
+        problems.into_iter().map(finding).collect()
+    }
+}
+
+impl Monitor for Collector<'_> {
+    fn event(&self, event: Event) {
+        if let (Event::Problem(problem), Ok(mut problems)) = (&event, self.problems.lock()) {
+            problems.push(problem.clone());
+        }
+        self.monitor.event(event);
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.monitor.stop_requested()
+    }
+}

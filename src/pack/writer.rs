@@ -1,0 +1,209 @@
+//! Making a pack: frames are numbered when they are begun, compressed and sealed anywhere, and appended in order.
+//!
+//! Dropping a writer leaves nothing; only [`SealedPack::put_with`] makes a [`StoredPack`], and only a stored pack may be
+//! named by a segment. The whole pack stays in memory until then, bounded by [`PACK_BYTES_TARGET`] and the frames that
+//! are on their way when it is reached.
+
+use std::sync::Arc;
+
+use crate::codec::Encoder;
+use crate::compress::{self, CompressError, Level};
+use crate::crypto::{PackSealer, SealError, TAG_BYTES, WriteKeys};
+use crate::id::{ChunkId, PackId, RunId};
+use crate::limits::{FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, PACK_BYTES_TARGET};
+use crate::pack::{Directory, Frame, PackKind, PackedChunk, SegmentPack, Trailer, padme};
+
+/// A pack that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PackError {
+    /// Sealing failed, or what was sealed did not open to the same bytes.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// Compression failed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
+}
+
+/// A frame that is being filled.
+#[derive(Debug, Default)]
+pub struct OpenFrame {
+    plain: Vec<u8>,
+    chunks: Vec<PackedChunk>,
+}
+
+impl OpenFrame {
+    /// An empty frame.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a chunk behind the others.
+    pub fn push(&mut self, id: ChunkId, chunk: &[u8]) {
+        if self.plain.capacity() == 0 {
+            self.plain.reserve(FRAME_PLAIN_BYTES_TARGET);
+        }
+        self.plain.extend_from_slice(chunk);
+        let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+        self.chunks.push(PackedChunk { id, len });
+    }
+
+    /// Whether the frame is full and should be closed.
+    pub fn is_full(&self) -> bool {
+        self.plain.len() >= FRAME_PLAIN_BYTES_TARGET || self.chunks.len() >= FRAME_CHUNKS_MAX
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Plain bytes so far.
+    pub fn plain_len(&self) -> usize {
+        self.plain.len()
+    }
+
+    /// Compresses and seals the frame under its number; may run on any thread.
+    pub fn seal(self, sealer: &PackSealer, number: u32, level: Level) -> Result<SealedFrame, PackError> {
+        let body = compress::compress(&self.plain, level)?;
+        drop(self.plain);
+        let body = sealer.seal_frame(number, &body)?;
+        Ok(SealedFrame { number, body, chunks: self.chunks })
+    }
+}
+
+/// A frame as it will stand in the pack.
+#[derive(Debug)]
+pub struct SealedFrame {
+    number: u32,
+    body: Vec<u8>,
+    chunks: Vec<PackedChunk>,
+}
+
+impl SealedFrame {
+    /// Length in the pack in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.body.len() as u64
+    }
+}
+
+/// A pack that is being filled.
+pub struct PackWriter {
+    sealer: Arc<PackSealer>,
+    header: Vec<u8>,
+    bodies: Vec<Vec<u8>>,
+    directory: Directory,
+    numbered: u32,
+    bytes: usize,
+}
+
+impl PackWriter {
+    /// An empty pack under fresh keys.
+    pub fn new(keys: &WriteKeys, kind: PackKind, run: RunId) -> Result<Self, PackError> {
+        let (sealer, header) = PackSealer::new(keys)?;
+        let header = header.to_vec();
+        let bytes = header.len();
+        let frames_offset = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let directory = Directory { kind, run, frames_offset, frames: Vec::new() };
+        Ok(Self { sealer: Arc::new(sealer), header, bodies: Vec::new(), directory, numbered: 0, bytes })
+    }
+
+    /// The name that the pack will have.
+    pub fn id(&self) -> PackId {
+        self.sealer.id()
+    }
+
+    /// What seals its frames.
+    pub fn sealer(&self) -> Arc<PackSealer> {
+        Arc::clone(&self.sealer)
+    }
+
+    /// The number for the next frame. Every number given must be appended.
+    pub fn next_number(&mut self) -> u32 {
+        let number = self.numbered;
+        self.numbered += 1;
+        number
+    }
+
+    /// Appends a frame.
+    ///
+    /// # Panics
+    /// If frames come in another order than their numbers: a mistake of the caller's that would make the pack unreadable.
+    pub fn append(&mut self, frame: SealedFrame) {
+        assert_eq!(frame.number as usize, self.bodies.len(), "frames are appended in the order of their numbers");
+        self.bytes += frame.body.len();
+        let sealed_len = u32::try_from(frame.body.len()).unwrap_or(u32::MAX);
+        self.directory.frames.push(Frame { sealed_len, chunks: frame.chunks });
+        self.bodies.push(frame.body);
+    }
+
+    /// Whether the pack has reached the size at which it is stored.
+    pub fn is_full(&self) -> bool {
+        self.bytes >= PACK_BYTES_TARGET
+    }
+
+    /// Whether no frame was begun.
+    pub fn is_empty(&self) -> bool {
+        self.numbered == 0
+    }
+
+    /// Seals the directory and closes the pack.
+    ///
+    /// # Panics
+    /// If a numbered frame was not appended.
+    pub fn finish(self) -> Result<SealedPack, PackError> {
+        assert_eq!(self.numbered as usize, self.bodies.len(), "every numbered frame is appended");
+        let mut plain = Encoder::new();
+        self.directory.encode(&mut plain);
+        let mut plain = plain.finish();
+        // Padding hides how much a small pack holds. It is zeros behind the directory, sealed with it, so that no byte
+        // of the file is unauthenticated and none can be told from the rest.
+        let bare = self.bytes + plain.len() + TAG_BYTES + Trailer::BYTES;
+        if bare < PACK_BYTES_TARGET {
+            plain.resize(plain.len() + padme(bare) - bare, 0);
+        }
+        let directory = self.sealer.seal_directory(&plain)?;
+        let trailer = Trailer {
+            directory_offset: self.directory.frames_end(),
+            directory_len: u32::try_from(directory.len()).unwrap_or(u32::MAX),
+            parity_len: 0,
+        };
+        let bytes = self.bytes + directory.len() + Trailer::BYTES;
+        let mut parts = vec![self.header];
+        parts.extend(self.bodies);
+        parts.push(directory);
+        parts.push(trailer.encode());
+        let entry = SegmentPack { id: self.sealer.id(), bytes: bytes as u64, directory: self.directory };
+        Ok(SealedPack { parts, entry })
+    }
+}
+
+/// A complete pack that is not stored yet.
+pub struct SealedPack {
+    parts: Vec<Vec<u8>>,
+    entry: SegmentPack,
+}
+
+impl SealedPack {
+    /// Stores the pack: `put` creates the object of this name from these parts and returns when it is durable.
+    pub fn put_with<E>(self, put: impl FnOnce(PackId, &[&[u8]]) -> Result<(), E>) -> Result<StoredPack, E> {
+        let parts: Vec<&[u8]> = self.parts.iter().map(Vec::as_slice).collect();
+        put(self.entry.id, &parts)?;
+        Ok(StoredPack(self.entry))
+    }
+}
+
+/// A pack that is durable in the store, and may be named by a segment.
+#[derive(Debug, Clone)]
+pub struct StoredPack(SegmentPack);
+
+impl StoredPack {
+    /// What a segment says about it.
+    pub fn into_entry(self) -> SegmentPack {
+        self.0
+    }
+
+    /// Size of the pack file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.0.bytes
+    }
+}

@@ -1,0 +1,46 @@
+//! Walking a point's recipe: the table of parts row by row, and each part when it is wanted.
+
+use std::collections::VecDeque;
+
+use crate::codec::Decoder;
+use crate::point::Content;
+use crate::recipe::{ChunkRef, Part, TableRow};
+use crate::repo::{Reader, RepoError};
+
+/// The rows of a point's table of parts, in stream order.
+pub struct Rows {
+    chunks: VecDeque<ChunkRef>,
+    undecoded: Vec<u8>,
+}
+
+impl Rows {
+    /// The rows of this content.
+    pub fn new(content: &Content) -> Self {
+        Self { chunks: content.table.iter().copied().collect(), undecoded: Vec::new() }
+    }
+
+    /// The next row; `None` after the last.
+    pub fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<TableRow>, RepoError> {
+        while self.undecoded.len() < TableRow::ENCODED_BYTES_MAX {
+            let Some(chunk) = self.chunks.pop_front() else { break };
+            self.undecoded.extend_from_slice(&reader.chunk(chunk)?);
+        }
+        if self.undecoded.is_empty() {
+            return Ok(None);
+        }
+        let mut from = Decoder::new(&self.undecoded);
+        let row = TableRow::decode(&mut from).map_err(|source| RepoError::BadRecipe { source })?;
+        let used = from.offset();
+        self.undecoded.drain(..used);
+        Ok(Some(row))
+    }
+}
+
+/// Reads and decodes the part of a row, and compares it with what the row says.
+pub fn read_part(reader: &mut Reader<'_>, row: &TableRow) -> Result<Part, RepoError> {
+    let part = Part::decode(&reader.chunk(row.part)?).map_err(|source| RepoError::BadRecipe { source })?;
+    if part.stream_len() != row.stream_len || part.envelope_len() != row.envelope_len {
+        return Err(RepoError::WrongPart { part: row.part.id });
+    }
+    Ok(part)
+}

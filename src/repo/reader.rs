@@ -1,0 +1,197 @@
+//! Reading chunks back: from ids to places, from places to frames, each frame read and opened once while it is needed.
+//!
+//! A chunk is believed only if its id is that of its bytes. A pack that is gone when it is to be read was deleted by a
+//! prune that copied what is in use: the reader looks again and goes on with the same chunk.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::crypto::FrameOpener;
+use crate::id::{ChunkId, ID_BYTES, PackId, SegmentId};
+use crate::index::memory::MemoryIndex;
+use crate::index::{Fact, Index};
+use crate::limits::RESTORE_WINDOW_BYTES;
+use crate::pack::{self, Location};
+use crate::recipe::ChunkRef;
+use crate::repo::{RepoError, Repository, View, layout};
+
+/// Reads chunks of one repository.
+pub struct Reader<'r> {
+    repository: &'r Repository,
+    view: View,
+    openers: HashMap<PackId, Arc<FrameOpener>>,
+    frames: FrameCache,
+    /// Facts of packs that no segment names, read from the packs themselves once something is missing.
+    unnamed: Option<MemoryIndex>,
+}
+
+/// A frame in memory, and when it was last used.
+type Kept = (u64, Arc<Vec<u8>>);
+
+/// Decoded frames, the least recently used dropped first, within a bound in bytes.
+#[derive(Default)]
+struct FrameCache {
+    frames: HashMap<(PackId, u32), Kept>,
+    bytes: usize,
+    uses: u64,
+}
+
+impl FrameCache {
+    fn get(&mut self, key: (PackId, u32)) -> Option<Arc<Vec<u8>>> {
+        self.uses += 1;
+        let (used, frame) = self.frames.get_mut(&key)?;
+        *used = self.uses;
+        Some(Arc::clone(frame))
+    }
+
+    fn insert(&mut self, key: (PackId, u32), frame: Arc<Vec<u8>>) {
+        self.uses += 1;
+        self.bytes += frame.len();
+        if let Some((_, before)) = self.frames.insert(key, (self.uses, frame)) {
+            self.bytes -= before.len();
+        }
+        while self.bytes > RESTORE_WINDOW_BYTES && self.frames.len() > 1 {
+            let Some(oldest) = self.frames.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else {
+                return;
+            };
+            if let Some((_, frame)) = self.frames.remove(&oldest) {
+                self.bytes -= frame.len();
+            }
+        }
+    }
+}
+
+impl<'r> Reader<'r> {
+    /// A reader that knows the packs of now.
+    pub fn new(repository: &'r Repository) -> Result<Self, RepoError> {
+        repository.read_keys()?;
+        let view = View::for_reading(repository)?;
+        Ok(Self { repository, view, openers: HashMap::new(), frames: FrameCache::default(), unnamed: None })
+    }
+
+    /// The plain bytes of a chunk.
+    pub fn chunk(&mut self, chunk: ChunkRef) -> Result<Vec<u8>, RepoError> {
+        let fact = self.place(chunk)?;
+        let (fact, frame) = self.frame_of(chunk, fact)?;
+        cut_chunk(self.repository, chunk.id, fact.pack, fact.at, &frame).map(<[u8]>::to_vec)
+    }
+
+    /// The decoded frame that holds a chunk, which stood at `fact` when it was looked up, and where it stands now.
+    pub fn frame_of(&mut self, chunk: ChunkRef, fact: Fact) -> Result<(Fact, Arc<Vec<u8>>), RepoError> {
+        match self.frame(fact.pack, fact.at) {
+            Err(RepoError::Gone { .. }) => {
+                self.look_again()?;
+                let fact = self.place(chunk)?;
+                let frame = self.frame(fact.pack, fact.at)?;
+                Ok((fact, frame))
+            }
+            other => Ok((fact, other?)),
+        }
+    }
+
+    /// Whether a decoded frame is in memory; it then stays there for a while.
+    pub fn has_frame(&mut self, pack: PackId, frame: u32) -> bool {
+        self.frames.get((pack, frame)).is_some()
+    }
+
+    /// Keeps a decoded frame in memory as long as there is room.
+    pub fn keep_frame(&mut self, pack: PackId, frame: u32, plain: Arc<Vec<u8>>) {
+        self.frames.insert((pack, frame), plain);
+    }
+
+    /// Reads several chunks one after the other into one.
+    pub fn chunks(&mut self, chunks: &[ChunkRef]) -> Result<Vec<u8>, RepoError> {
+        let mut bytes = Vec::with_capacity(chunks.iter().map(|chunk| chunk.len as usize).sum());
+        for chunk in chunks {
+            bytes.extend_from_slice(&self.chunk(*chunk)?);
+        }
+        Ok(bytes)
+    }
+
+    /// Where a chunk is to be read from.
+    ///
+    /// What the index does not know is looked up again, and then in the packs that no segment names: a segment that was
+    /// lost must not cost a restore.
+    pub fn place(&mut self, chunk: ChunkRef) -> Result<Fact, RepoError> {
+        if let Some(fact) = self.find(chunk)? {
+            return Ok(fact);
+        }
+        self.look_again()?;
+        if let Some(fact) = self.find(chunk)? {
+            return Ok(fact);
+        }
+        if self.unnamed.is_none() {
+            let found = MemoryIndex::new();
+            found.absorb(SegmentId::from_bytes([0; ID_BYTES]), &self.repository.unnamed_packs()?.0)?;
+            self.unnamed = Some(found);
+        }
+        self.find(chunk)?.ok_or(RepoError::MissingChunk { chunk: chunk.id })
+    }
+
+    fn find(&self, chunk: ChunkRef) -> Result<Option<Fact>, RepoError> {
+        let mut facts = self.repository.index().facts(&[chunk.id])?.concat();
+        if let Some(unnamed) = &self.unnamed {
+            facts.extend(unnamed.facts(&[chunk.id])?.concat());
+        }
+        facts.retain(|fact| fact.at.len == chunk.len);
+        Ok(self.view.best(&facts).copied())
+    }
+
+    fn look_again(&mut self) -> Result<(), RepoError> {
+        self.repository.refresh_index()?;
+        self.view = View::for_reading(self.repository)?;
+        Ok(())
+    }
+
+    /// A decoded frame.
+    pub fn frame(&mut self, pack: PackId, at: Location) -> Result<Arc<Vec<u8>>, RepoError> {
+        if let Some(frame) = self.frames.get((pack, at.frame)) {
+            return Ok(frame);
+        }
+        let opener = self.opener(pack)?;
+        let frame = Arc::new(read_frame(self.repository, &opener, pack, at)?);
+        self.frames.insert((pack, at.frame), Arc::clone(&frame));
+        Ok(frame)
+    }
+
+    /// What opens the frames of a pack; X25519 is done once for each.
+    pub fn opener(&mut self, pack: PackId) -> Result<Arc<FrameOpener>, RepoError> {
+        if let Some(opener) = self.openers.get(&pack) {
+            return Ok(Arc::clone(opener));
+        }
+        let opener = Arc::new(self.repository.frame_opener(pack)?);
+        self.openers.insert(pack, Arc::clone(&opener));
+        Ok(opener)
+    }
+}
+
+/// Reads, opens and decompresses one frame.
+pub fn read_frame(
+    repository: &Repository,
+    opener: &FrameOpener,
+    pack: PackId,
+    at: Location,
+) -> Result<Vec<u8>, RepoError> {
+    let name = layout::pack(pack);
+    let sealed = repository.get_pack_range(pack, at.frame_offset.into(), at.frame_sealed_len as usize)?;
+    pack::open_frame(opener, at.frame, sealed, at.frame_plain_len as usize).map_err(|source| RepoError::DamagedFrame {
+        pack: name.to_string(),
+        frame: at.frame,
+        source,
+    })
+}
+
+/// The bytes of a chunk in its decoded frame, if they are the chunk's.
+pub fn cut_chunk<'f>(
+    repository: &Repository,
+    id: ChunkId,
+    pack: PackId,
+    at: Location,
+    frame: &'f [u8],
+) -> Result<&'f [u8], RepoError> {
+    let (offset, len) = (at.offset as usize, at.len as usize);
+    frame
+        .get(offset..offset.saturating_add(len))
+        .filter(|bytes| repository.id_key().chunk_id(bytes) == id)
+        .ok_or_else(|| RepoError::WrongChunk { chunk: id, pack: layout::pack(pack).to_string() })
+}

@@ -1,0 +1,87 @@
+//! What a writer may rely on: the packs that stand in the store and are not doomed (steps W2 and W3 of
+//! `format-spec/concurrency.md`).
+//!
+//! Only the store is asked, in this order: first what is condemned, then which packs exist. No cache and no index
+//! replaces these listings.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::id::PackId;
+use crate::index::Fact;
+use crate::repo::{RepoError, Repository, layout};
+
+/// The packs of the store at one time, as one session may use them.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Listed packs that nobody condemned and no note marks damaged, with the size of their files in bytes.
+    usable: HashMap<PackId, u64>,
+    condemned: HashSet<PackId>,
+}
+
+impl View {
+    /// Reads `condemned/`, then `packs/`.
+    ///
+    /// Where a condemned object cannot be read nothing counts as known: what it names is unknown.
+    pub fn for_writing(repository: &Repository) -> Result<Self, RepoError> {
+        let condemned = match repository.condemned_packs() {
+            Ok(condemned) => Some(condemned),
+            Err(RepoError::Damaged { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let listed = repository.list_packs()?;
+        let Some(condemned) = condemned else { return Ok(Self::default()) };
+        let damaged = repository.damaged_packs()?;
+        let usable =
+            listed.into_iter().filter(|(pack, _)| !condemned.contains(pack) && !damaged.contains(pack)).collect();
+        Ok(Self { usable, condemned })
+    }
+
+    /// The same for a reader: condemned packs may still be read while they stand, but others are preferred.
+    pub fn for_reading(repository: &Repository) -> Result<Self, RepoError> {
+        let condemned = repository.condemned_packs().unwrap_or_default();
+        let usable = repository.list_packs()?.into_iter().collect();
+        Ok(Self { usable, condemned })
+    }
+
+    /// Whether a session may refer to what stands in this pack.
+    pub fn holds(&self, pack: &PackId) -> bool {
+        self.usable.contains_key(pack)
+    }
+
+    /// Size of a usable pack's file in bytes.
+    pub fn pack_bytes(&self, pack: &PackId) -> Option<u64> {
+        self.usable.get(pack).copied()
+    }
+
+    /// Adds a pack that this process stored after the session began and that a stored segment names: a prune that
+    /// condemns it waits for this session.
+    pub fn add_own(&mut self, pack: PackId, bytes: u64) {
+        self.usable.insert(pack, bytes);
+    }
+
+    /// The packs of the view.
+    pub fn packs(&self) -> impl Iterator<Item = (&PackId, u64)> {
+        self.usable.iter().map(|(pack, bytes)| (pack, *bytes))
+    }
+
+    /// The place to read a chunk from: one that is not condemned, if there is one.
+    pub fn best<'f>(&self, facts: &'f [Fact]) -> Option<&'f Fact> {
+        let standing = || facts.iter().filter(|fact| self.holds(&fact.pack));
+        standing().find(|fact| !self.condemned.contains(&fact.pack)).or_else(|| standing().next())
+    }
+}
+
+impl Repository {
+    /// All packs in the store with the size of their files in bytes.
+    pub fn list_packs(&self) -> Result<Vec<(PackId, u64)>, RepoError> {
+        let mut packs = Vec::new();
+        for directory in layout::PACKS.shards() {
+            for listed in self.store().list(&directory)? {
+                if let Some(pack) = layout::parse_id(&listed.name, PackId::from_bytes) {
+                    packs.push((pack, listed.bytes));
+                }
+            }
+        }
+        Ok(packs)
+    }
+}

@@ -1,0 +1,261 @@
+//! Rebuilding a stream: plan a window over the recipe, fetch its frames in parallel, write in order.
+//!
+//! While one window is written the next is fetched. A frame is read once for all chunks that a window wants of it, and
+//! kept as long as memory allows, because an export with snapshots refers to each chunk several times. Every chunk is
+//! compared with its id, and the whole with both digests of the point before success is reported.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, Write};
+use std::sync::{Arc, mpsc};
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::limits::{KIB, RESTORE_BATCH_BYTES};
+use crate::monitor::{Event, Monitor};
+use crate::point::Content;
+use crate::recipe::{ChunkRef, RecipeHasher, Step};
+use crate::repo::{self, Fact, Reader, RepoError, Repository, Rows};
+
+/// Why a stream could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// Something of the repository is missing or damaged.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The stream could not be written where it should go.
+    #[error("The stream cannot be written on after {written} bytes")]
+    Write {
+        /// Bytes written before.
+        written: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// What was rebuilt is not what was backed up.
+    #[error("The rebuilt stream differs from the one that was backed up: its {which} is another")]
+    WrongDigest {
+        /// Which digest, or the length.
+        which: &'static str,
+    },
+    /// The user asked to stop.
+    #[error("Stopped on request")]
+    Stopped,
+}
+
+static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
+
+/// One piece of the stream, ready to be written.
+enum Piece {
+    Envelope(Vec<u8>),
+    Chunk { chunk: ChunkRef, fact: Fact, frame: Arc<Vec<u8>> },
+    Zeros(u64),
+}
+
+/// Writes the stream of a point to `out`, verified. Returns its length in bytes.
+pub fn write_stream(
+    repository: &Repository,
+    content: &Content,
+    out: &mut dyn Write,
+    monitor: &dyn Monitor,
+) -> Result<u64, FetchError> {
+    let mut output = Output { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 };
+    std::thread::scope(|scope| {
+        let (windows, fetched) = mpsc::sync_channel(1);
+        scope.spawn(move || fetch_windows(repository, content, &windows));
+        for window in fetched {
+            let window: Vec<Piece> = window?;
+            for piece in &window {
+                if monitor.stop_requested() {
+                    return Err(FetchError::Stopped);
+                }
+                let before = output.written;
+                output.piece(repository, piece)?;
+                monitor.event(Event::Advanced { bytes: output.written - before });
+            }
+        }
+        Ok(())
+    })?;
+    output.finish(content)
+}
+
+/// Where the stream goes, with what it came to so far.
+struct Output<'o> {
+    out: &'o mut dyn Write,
+    digest: Xxh3,
+    recipe: RecipeHasher,
+    written: u64,
+}
+
+impl Output<'_> {
+    fn piece(&mut self, repository: &Repository, piece: &Piece) -> Result<(), FetchError> {
+        match piece {
+            Piece::Envelope(bytes) => {
+                self.recipe.envelope(bytes);
+                self.write(bytes)
+            }
+            Piece::Chunk { chunk, fact, frame } => {
+                let bytes = repo::cut_chunk(repository, chunk.id, fact.pack, fact.at, frame)?;
+                self.recipe.chunk(*chunk);
+                self.write(bytes)
+            }
+            Piece::Zeros(len) => {
+                self.recipe.zeros(*len);
+                let mut left = *len;
+                while left > 0 {
+                    let now = usize::try_from(left).unwrap_or(ZEROS.len()).min(ZEROS.len());
+                    self.write(ZEROS.get(..now).unwrap_or_default())?;
+                    left -= now as u64;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), FetchError> {
+        self.out.write_all(bytes).map_err(|source| FetchError::Write { written: self.written, source })?;
+        self.digest.update(bytes);
+        self.written += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn finish(self, content: &Content) -> Result<u64, FetchError> {
+        self.out.flush().map_err(|source| FetchError::Write { written: self.written, source })?;
+        let wrong = |which| Err(FetchError::WrongDigest { which });
+        if self.written != content.stream_len {
+            return wrong("length");
+        }
+        if self.recipe.finish() != content.recipe_digest {
+            return wrong("recipe digest");
+        }
+        if self.digest.digest128() != content.stream_xxh3 {
+            return wrong("XXH3 digest");
+        }
+        Ok(self.written)
+    }
+}
+
+/// Sends window after window; stops at the first error, or when nobody takes them any more.
+fn fetch_windows(
+    repository: &Repository,
+    content: &Content,
+    windows: &mpsc::SyncSender<Result<Vec<Piece>, RepoError>>,
+) {
+    let mut fetcher = match Fetcher::new(repository, content) {
+        Ok(fetcher) => fetcher,
+        Err(error) => {
+            let _ = windows.send(Err(error));
+            return;
+        }
+    };
+    loop {
+        let window = fetcher.window();
+        let last = window.as_ref().map_or(true, Vec::is_empty);
+        if windows.send(window).is_err() || last {
+            return;
+        }
+    }
+}
+
+struct Fetcher<'r> {
+    repository: &'r Repository,
+    reader: Reader<'r>,
+    rows: Rows,
+    /// Planned steps that no window has taken yet.
+    planned: VecDeque<Planned>,
+}
+
+enum Planned {
+    Envelope(Vec<u8>),
+    Chunk(ChunkRef, Fact),
+    Zeros(u64),
+}
+
+impl<'r> Fetcher<'r> {
+    fn new(repository: &'r Repository, content: &Content) -> Result<Self, RepoError> {
+        let reader = Reader::new(repository)?;
+        Ok(Self { repository, reader, rows: Rows::new(content), planned: VecDeque::new() })
+    }
+
+    /// The next window; empty at the end of the stream.
+    fn window(&mut self) -> Result<Vec<Piece>, RepoError> {
+        let mut taken = Vec::new();
+        let mut wanted = BTreeMap::new();
+        let mut bytes = 0;
+        while bytes < RESTORE_BATCH_BYTES {
+            let Some(step) = self.next_step()? else { break };
+            match &step {
+                Planned::Chunk(_, fact) => {
+                    if wanted.insert((fact.pack, fact.at.frame_offset), *fact).is_none() {
+                        bytes += fact.at.frame_plain_len as usize;
+                    }
+                }
+                Planned::Envelope(part) => bytes += part.len(),
+                Planned::Zeros(_) => {}
+            }
+            taken.push(step);
+        }
+        self.fetch(wanted.into_values().collect())?;
+        taken.into_iter().map(|step| self.piece(step)).collect()
+    }
+
+    fn next_step(&mut self) -> Result<Option<Planned>, RepoError> {
+        while self.planned.is_empty() {
+            let Some(row) = self.rows.next(&mut self.reader)? else { return Ok(None) };
+            let part = repo::read_part(&mut self.reader, &row)?;
+            let envelope = self.reader.chunks(&part.envelope)?;
+            let mut rest = &envelope[..];
+            for step in part.steps {
+                self.planned.push_back(match step {
+                    Step::Envelope(len) => {
+                        // The decoder has made sure that the lengths agree.
+                        let (bytes, behind) = rest.split_at(usize::try_from(len).unwrap_or(0).min(rest.len()));
+                        rest = behind;
+                        Planned::Envelope(bytes.to_vec())
+                    }
+                    Step::Chunk(chunk) => Planned::Chunk(chunk, self.reader.place(chunk)?),
+                    Step::Zeros(len) => Planned::Zeros(len),
+                });
+            }
+        }
+        Ok(self.planned.pop_front())
+    }
+
+    /// Reads the frames that are not in memory, in parallel, in the order in which they stand in the packs.
+    fn fetch(&mut self, wanted: Vec<Fact>) -> Result<(), RepoError> {
+        let mut missing = Vec::new();
+        for fact in wanted {
+            if !self.reader.has_frame(fact.pack, fact.at.frame) {
+                match self.reader.opener(fact.pack) {
+                    Ok(opener) => missing.push((fact, opener)),
+                    // The pack is gone: the chunk finds its new place when its turn comes.
+                    Err(RepoError::Gone { .. }) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let repository = self.repository;
+        let frames: Vec<_> = missing
+            .into_par_iter()
+            .map(|(fact, opener)| (repo::read_frame(repository, &opener, fact.pack, fact.at), fact))
+            .collect();
+        for (frame, fact) in frames {
+            match frame {
+                Ok(frame) => self.reader.keep_frame(fact.pack, fact.at.frame, Arc::new(frame)),
+                Err(RepoError::Gone { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self, step: Planned) -> Result<Piece, RepoError> {
+        Ok(match step {
+            Planned::Envelope(bytes) => Piece::Envelope(bytes),
+            Planned::Zeros(len) => Piece::Zeros(len),
+            Planned::Chunk(chunk, fact) => {
+                let (fact, frame) = self.reader.frame_of(chunk, fact)?;
+                Piece::Chunk { chunk, fact, frame }
+            }
+        })
+    }
+}

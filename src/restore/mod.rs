@@ -1,0 +1,7 @@
+//! Getting the data back: rebuilding a point's stream, verified, into a file or into a daemon.
+
+mod export;
+mod fetch;
+
+pub use export::{Digest, ExportError, Exported, export};
+pub use fetch::{FetchError, write_stream};

@@ -1,0 +1,5 @@
+//! The library through its public API, on stores in memory and on disk.
+
+mod damage;
+mod fixture;
+mod round_trip;
