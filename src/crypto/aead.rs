@@ -85,7 +85,8 @@ impl Fresh {
         Self { aead: Aead::preferred(), source: Source::System }
     }
 
-    /// The same bytes again for each seed. The n-th 32 bytes drawn, from n = 0, are BLAKE3 of the seed and n as 8 bytes.
+    /// The same bytes again for each seed. The n-th 32 bytes drawn, from n = 0, are BLAKE3 of the seed and n as 8
+    /// bytes.
     #[cfg(any(test, feature = "testing"))]
     pub fn fixed(aead: Aead, seed: [u8; 32]) -> Self {
         Self { aead, source: Source::Fixed { seed, drawn: 0 } }
@@ -141,8 +142,8 @@ impl Cipher {
         Ok(Self { key: LessSafeKey::new(key), binding })
     }
 
-    /// Appends the sealed form of `plain` to `sealed`, having opened it again into `scratch`. The caller sees to it that
-    /// no number is used twice. After an error `sealed` is as before.
+    /// Appends the sealed form of `plain` to `sealed`, having opened it again into `scratch`. The caller sees to it
+    /// that no number is used twice. After an error `sealed` is as before.
     pub(super) fn seal(
         &self,
         number: u32,

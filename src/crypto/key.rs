@@ -43,6 +43,28 @@ pub(super) mod context {
     pub const SLOT_DESCRIPTION: &str = "holdall format 1: key slot description key";
     pub const SLOT_CHECKSUM: &str = "holdall format 1: key slot checksum";
     pub const KEY_FILE_CHECKSUM: &str = "holdall format 1: key file checksum";
+
+    /// All of them, for the test that no two are the same.
+    #[cfg(test)]
+    pub const ALL: [&str; 17] = [
+        CHUNK_ID,
+        CHUNKER,
+        PSK,
+        PSK_ID,
+        SLOT_MAC,
+        SHARED_BASE,
+        SHARED_KEY,
+        RECIPIENT_INFO,
+        RECIPIENT_KEY,
+        COMMITMENT,
+        OBJECT_NAME,
+        PACK_ID,
+        SLOT_KEK,
+        SLOT_COMMITMENT,
+        SLOT_DESCRIPTION,
+        SLOT_CHECKSUM,
+        KEY_FILE_CHECKSUM,
+    ];
 }
 
 /// 32 secret bytes.

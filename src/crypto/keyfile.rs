@@ -1,7 +1,7 @@
 //! A key as text: a file for machines, words with checksums for people and paper.
 //!
-//! Knows no slot. Invariants: a mistyped character never yields another key, for both forms carry checksums; the text is
-//! wiped like the key (`format-spec/keys.md`, "Key file").
+//! Knows no slot. Invariants: a mistyped character does not yield another key, for both forms carry checksums; the text
+//! is wiped like the key (`format-spec/keys.md`, "Key file").
 
 use std::fmt::Write;
 
@@ -89,7 +89,8 @@ impl KeyFile {
         text
     }
 
-    /// Reads what [`Self::to_words`] wrote, with any white space or hyphens between the words; tells which word is wrong.
+    /// Reads what [`Self::to_words`] wrote, with any white space or hyphens between the words; tells which word is
+    /// wrong.
     pub fn parse_words(text: &str) -> Result<Self, KeyFileError> {
         let mut words = text.split(|c: char| c.is_whitespace() || c == '-').filter(|word| !word.is_empty());
         let mut secret = Secret::zero();

@@ -1,8 +1,8 @@
 //! Key slots: the repository's keys, sealed under a passphrase or a key file.
 //!
 //! Knows no store and no terminal. Invariants: a slot has a fixed length, so that its size tells nothing; which copy is
-//! whole is decided by a checksum before any costly work, so that a wrong passphrase and damage are different errors; no
-//! slot makes a reader spend more than the limits; keys leave this module only after the MAC was compared
+//! whole is decided by a checksum before any costly work, so that a wrong passphrase and damage are different errors;
+//! no slot makes a reader spend more than the limits; keys leave this module only after the MAC was compared
 //! (`format-spec/keys.md`, "Key slot").
 
 use argon2::{Algorithm, Argon2, Params, Version};
@@ -270,7 +270,7 @@ pub enum SlotProblem {
     #[error("does not open with this passphrase or key file")]
     WrongKey,
     /// A passphrase was tried on a slot for a key file, or the other way round.
-    #[error("is opened by {}, which was not given", match .0 { Kdf::Argon2id(_) => "a passphrase", Kdf::KeyFile => "a key file" })]
+    #[error("is opened by {}, which was not given", .0.key_text())]
     OtherKind(Kdf),
     /// Someone without the writer secret changed or made it.
     #[error("was not made by a holder of this repository's keys: its MAC is wrong")]
@@ -289,6 +289,13 @@ pub enum Kdf {
 impl Kdf {
     const ARGON2ID: u8 = 1;
     const KEY_FILE: u8 = 2;
+
+    fn key_text(self) -> &'static str {
+        match self {
+            Self::Argon2id(_) => "a passphrase",
+            Self::KeyFile => "a key file",
+        }
+    }
 
     fn code(self) -> u8 {
         match self {

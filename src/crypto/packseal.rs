@@ -1,8 +1,8 @@
 //! The keys of a pack: one header, a key for its frames and another for its directory.
 //!
 //! Knows neither frames' contents nor where they stand in the file. Invariants: one encapsulation per pack; the id
-//! commits to both keys; a frame number is sealed under once; whoever holds write keys opens the directory, and only the
-//! recipient the frames (`format-spec/keys.md`, "Pack").
+//! commits to both keys; a frame number is sealed under once; whoever holds write keys opens the directory, and only
+//! the recipient the frames (`format-spec/keys.md`, "Pack").
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -136,8 +136,8 @@ impl FrameOpener {
         }
     }
 
-    /// Opens a frame in place and gives its contents. After an error the bytes mean nothing any more; to mend the frame,
-    /// read it again.
+    /// Opens a frame in place and gives its contents. After an error the bytes mean nothing any more; to mend the
+    /// frame, read it again.
     pub fn open<'a>(&self, number: u32, sealed: &'a mut [u8]) -> Result<&'a mut [u8], OpenError> {
         let wrong = |problem| OpenError { object: ObjectName::Frame(self.id, number), problem };
         if sealed.len() > FRAME_SEALED_BYTES_MAX {

@@ -1,8 +1,8 @@
 //! Sealed objects other than packs and key slots: one header, one body, most of them stored twice in a row.
 //!
-//! Knows nothing of what it seals. Invariants: an object's key is fresh, committed to and checked before opening; nothing
-//! is allocated for a length that the input does not have; the other copy is tried before an object counts as damaged
-//! (`format-spec/keys.md`, "Sealed object").
+//! Knows nothing of what it seals. Invariants: an object's key is fresh, committed to and checked before opening;
+//! nothing is allocated for a length that the input does not have; the other copy is tried before an object counts as
+//! damaged (`format-spec/keys.md`, "Sealed object").
 
 use super::aead::{Aead, Cipher, Faulty, Fresh, TAG_BYTES, binding};
 use super::key::{InvalidKey, KEM_ID, ReadKeys, Secret, WriteKeys, commitment, context, derive_public, is_same};
@@ -336,8 +336,8 @@ impl Place<'_> {
     }
 }
 
-/// Opens the first copy that opens: at the start, at half the length, or where the first copy's header says it ends, for
-/// bytes may have been cut off or added behind the second.
+/// Opens the first copy that opens: at the start, at half the length, or where the first copy's header says it ends,
+/// for bytes may have been cut off or added behind the second.
 fn open_doubled(
     stored: &[u8],
     open: impl Fn(&[u8]) -> Result<OpenCopy, OpenProblem>,
@@ -390,8 +390,8 @@ fn compare_copies(stored: &[u8], copy_bytes: usize) -> Option<Damage> {
     }
 }
 
-/// What to say of an object of which neither copy opens. That a newer program wrote it is worth knowing even if only one
-/// copy says so; otherwise only what both say is the object's, and two different problems are damage.
+/// What to say of an object of which neither copy opens. That a newer program wrote it is worth knowing even if only
+/// one copy says so; otherwise only what both say is the object's, and two different problems are damage.
 pub(super) fn problem_of_both(first: OpenProblem, second: OpenProblem) -> OpenProblem {
     match (first, second) {
         (newer @ OpenProblem::NewerVersion(_), _) | (_, newer @ OpenProblem::NewerVersion(_)) => newer,

@@ -20,7 +20,7 @@ fn passphrase(text: &str) -> Passphrase {
     Passphrase::new(text.as_bytes().to_vec()).unwrap()
 }
 
-fn created() -> Timestamp {
+pub(super) fn created() -> Timestamp {
     Timestamp::from_micros(1_795_219_200_000_000).unwrap()
 }
 
@@ -55,7 +55,7 @@ fn with_checksums(id: KeyslotId, mut stored: Vec<u8>) -> Vec<u8> {
     stored
 }
 
-fn changed(id: KeyslotId, stored: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn changed(id: KeyslotId, stored: &[u8], at: usize, bytes: &[u8]) -> Vec<u8> {
     let mut stored = stored.to_vec();
     for start in [0, KEYSLOT_COPY_BYTES] {
         stored[start + at..start + at + bytes.len()].copy_from_slice(bytes);

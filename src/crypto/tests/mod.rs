@@ -3,6 +3,7 @@
 mod keyslots;
 mod objects;
 mod packs;
+mod vectors;
 
 use super::key::ReadKeys;
 use super::{Aead, Fresh};
