@@ -1,0 +1,355 @@
+//! A laboratory: a private LXD or Incus daemon with pools, images and instances, for one test.
+//!
+//! It knows nothing of holdall. It never talks to the machine's own daemon, and any number of laboratories run side by
+//! side. All that one has lies in `/var/tmp/holdall-lab.PID-START-N`, named after the process that owns it; dropping
+//! it runs `scripts/lab-clean`, and so does the next start for those whose owner was killed.
+//!
+//! Without root or without a daemon a test fails. `HOLDALL_SKIP_DAEMON_TESTS=1` makes it pass unrun, and says so.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::Value;
+
+/// Where laboratories are: on a disk, open to the shifted ids of containers, short enough for socket addresses.
+const PARENT: &str = "/var/tmp";
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// How long a daemon or a database may take to answer; both need about a second.
+const READY_SECONDS: u32 = 60;
+/// Size of the btrfs pool, in a sparse file.
+const BTRFS_SIZE: &str = "4GiB";
+
+/// Which daemon runs here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// The `lxd` of this machine, on Debian 12 an LXD 5.0.2.
+    Lxd,
+    /// Incus 7 from Debian testing, see `scripts/lab-incus7`. Its mounts are its own: a btrfs pool cannot be seen
+    /// from outside, a directory pool can.
+    Incus7,
+}
+
+/// Where an instance or a volume is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pool {
+    /// A directory; the pool of the default profile.
+    Dir,
+    /// A btrfs file system in a sparse file, made at its first use.
+    Btrfs,
+}
+
+impl Pool {
+    /// The name of the pool on the daemon.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dir => "dir",
+            Self::Btrfs => "btrfs",
+        }
+    }
+}
+
+/// A running private daemon. Dropping it removes everything.
+pub struct Lab {
+    product: Product,
+    dir: PathBuf,
+    /// The client program, `lxc` or `incus`.
+    program: PathBuf,
+    daemon: Option<Child>,
+}
+
+impl Lab {
+    /// Starts an LXD; `None` if daemon tests are to be skipped.
+    pub fn lxd() -> Option<Self> {
+        Self::open(Product::Lxd)
+    }
+
+    /// Starts an Incus 7; `None` if daemon tests are to be skipped.
+    pub fn incus7() -> Option<Self> {
+        Self::open(Product::Incus7)
+    }
+
+    /// Starts a daemon of that product; `None` if daemon tests are to be skipped.
+    pub fn open(product: Product) -> Option<Self> {
+        if skipped() {
+            return None;
+        }
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "A private {product:?} needs root; HOLDALL_SKIP_DAEMON_TESTS=1 goes without these tests"
+        );
+        clear_stale();
+        let program = match product {
+            Product::Lxd => PathBuf::from("lxc"),
+            Product::Incus7 => Path::new(script("lab-incus7", &["prepare"]).trim()).join("usr/bin/incus"),
+        };
+        let mut lab = Self { product, dir: new_dir(), program, daemon: None };
+        lab.start();
+        lab.run(&["storage", "create", Pool::Dir.name(), "dir"]);
+        let root_pool = format!("pool={}", Pool::Dir.name());
+        lab.run(&["profile", "device", "add", "default", "root", "disk", "path=/", &root_pool]);
+        Some(lab)
+    }
+
+    /// Which daemon this is.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+
+    /// The directory of the laboratory: a place for the test's own files, gone with it.
+    pub fn scratch(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The daemon's directory, what `/var/lib/lxd` is on a real server.
+    pub fn daemon_dir(&self) -> PathBuf {
+        self.dir.join("daemon")
+    }
+
+    /// The daemon's full-access socket.
+    pub fn socket(&self) -> PathBuf {
+        self.daemon_dir().join("unix.socket")
+    }
+
+    /// What the daemon has written to its log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("daemon.log")).unwrap_or_default()
+    }
+
+    /// The client, `lxc` or `incus`, pointed at this daemon.
+    pub fn client(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs([("PATH", PATH), ("HOME", "/root")]).stdin(Stdio::null());
+        command.env(self.variable("DIR"), self.daemon_dir()).env(self.variable("CONF"), self.dir.join("client"));
+        command
+    }
+
+    /// Runs the client and returns what it printed; a failure of it is one of the test.
+    pub fn run(&self, args: &[&str]) -> String {
+        text_of(self.client().args(args))
+    }
+
+    /// Runs the client, whatever comes of it.
+    pub fn try_run(&self, args: &[&str]) -> Output {
+        output_of(self.client().args(args))
+    }
+
+    /// Runs a shell script inside a running instance and returns what it printed.
+    pub fn sh(&self, instance: &str, shell_script: &str) -> String {
+        self.run(&["exec", instance, "--", "sh", "-euc", shell_script])
+    }
+
+    /// `curl` on the daemon's socket, to be given a method and an URL that begins with `http://lab/1.0`.
+    pub fn curl(&self) -> Command {
+        let mut command = Command::new("curl");
+        command.args(["--silent", "--show-error", "--unix-socket"]).arg(self.socket()).stdin(Stdio::null());
+        command
+    }
+
+    /// One request of the API; the whole answer, errors of the daemon included. `path` begins with `/1.0`.
+    pub fn request(&self, method: &str, path: &str, body: &Value) -> Value {
+        let mut command = self.curl();
+        command.args(["--request", method, "--data", &body.to_string(), &format!("http://lab{path}")]);
+        let text = text_of(&mut command);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{method} {path}: {error} in {text:?}"))
+    }
+
+    /// The `metadata` of an object of the API.
+    pub fn get(&self, path: &str) -> Value {
+        let text = text_of(self.curl().arg(format!("http://lab{path}")));
+        let mut answer: Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error} in {text:?}"));
+        assert_eq!(answer["type"], "sync", "GET {path}: {answer}");
+        answer["metadata"].take()
+    }
+
+    /// Makes the pool unless it is there, and returns its name.
+    pub fn pool(&self, pool: Pool) -> &'static str {
+        let name = pool.name();
+        if pool == Pool::Btrfs && !self.try_run(&["storage", "show", name]).status.success() {
+            self.run(&["storage", "create", name, "btrfs", &format!("size={BTRFS_SIZE}")]);
+        }
+        name
+    }
+
+    /// Launches a container that is nothing but busybox, in a third of a second. It has `sh` and all applets.
+    pub fn launch_tiny(&self, name: &str, pool: Pool) {
+        self.import_image("tiny", || {
+            let file = self.dir.join("tiny.tar");
+            script("tiny-image", &[path_text(&file)]);
+            file
+        });
+        self.run(&["launch", "tiny", name, "--storage", self.pool(pool)]);
+    }
+
+    /// Launches a container with systemd and a PostgreSQL that answers, in some three seconds. Speak to it with
+    /// [`Lab::psql`].
+    pub fn launch_postgres(&self, name: &str, pool: Pool) {
+        self.import_image("postgres", || PathBuf::from(script("lab-postgres", &[]).trim()));
+        self.run(&["launch", "postgres", name, "--storage", self.pool(pool)]);
+        self.wait_for_postgres(name);
+    }
+
+    /// Waits until the database of a started container answers.
+    pub fn wait_for_postgres(&self, instance: &str) {
+        let wait = format!("timeout {READY_SECONDS} sh -c 'until pg_isready --quiet; do sleep 0.1; done'");
+        self.sh(instance, &wait);
+    }
+
+    /// Runs SQL as the superuser and returns the bare answer.
+    pub fn psql(&self, instance: &str, sql: &str) -> String {
+        let psql = ["su", "postgres", "-c", "psql -Atq -v ON_ERROR_STOP=1 -c \"$0\"", "--", sql];
+        let args = [&["exec", instance, "--"][..], &psql[..]].concat();
+        self.run(&args).trim_end().to_owned()
+    }
+
+    /// Kills the daemon as a power cut would; its containers run on. [`Lab::start`] brings it back.
+    pub fn crash(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            daemon.kill().expect("our own child can be killed");
+            daemon.wait().expect("our own child can be waited for");
+        }
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start(&mut self) {
+        let log = File::options().create(true).append(true).open(self.dir.join("daemon.log")).expect("log file");
+        let mut command = match self.product {
+            Product::Lxd => Command::new("lxd"),
+            Product::Incus7 => Command::new(script_path("lab-incus7")),
+        };
+        match self.product {
+            Product::Lxd => command.args(["--group", "root"]),
+            Product::Incus7 => command.arg("run").arg(self.daemon_dir()),
+        };
+        fs::create_dir_all(self.daemon_dir()).expect("directory of the daemon");
+        command.env_clear().env("PATH", PATH).env("HOME", "/root").env(self.variable("DIR"), self.daemon_dir());
+        if self.product == Product::Incus7 {
+            command.env("HOLDALL_LAB_TREE", self.program.ancestors().nth(3).expect("tree of the client"));
+        }
+        // A process group of its own: Ctrl-C on the tests is not for the daemon.
+        command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log);
+        let daemon = command.spawn().unwrap_or_else(|error| {
+            panic!(
+                "No {:?} can be started here ({error}): scripts/setup installs it; \
+                 HOLDALL_SKIP_DAEMON_TESTS=1 goes without these tests",
+                self.product
+            )
+        });
+        self.daemon = Some(daemon);
+        self.wait_until_ready();
+    }
+
+    fn wait_until_ready(&mut self) {
+        for _ in 0..READY_SECONDS {
+            let mut wait = match self.product {
+                Product::Lxd => Command::new("lxd"),
+                Product::Incus7 => self.client(),
+            };
+            match self.product {
+                Product::Lxd => wait.env("LXD_DIR", self.daemon_dir()).args(["waitready", "--timeout", "1"]),
+                Product::Incus7 => wait.args(["admin", "waitready", "--timeout", "1"]),
+            };
+            if output_of(&mut wait).status.success() {
+                return;
+            }
+            if let Some(Ok(Some(status))) = self.daemon.as_mut().map(Child::try_wait) {
+                panic!("{:?} ended with {status}, its log:\n{}", self.product, self.log());
+            }
+        }
+        panic!("{:?} does not answer after {READY_SECONDS} s, its log:\n{}", self.product, self.log());
+    }
+
+    fn import_image(&self, alias: &str, file: impl FnOnce() -> PathBuf) {
+        if !self.try_run(&["image", "alias", "list", alias, "--format", "csv"]).stdout.is_empty() {
+            return;
+        }
+        self.run(&["image", "import", path_text(&file()), "--alias", alias]);
+    }
+
+    fn variable(&self, name: &str) -> String {
+        match self.product {
+            Product::Lxd => format!("LXD_{name}"),
+            Product::Incus7 => format!("INCUS_{name}"),
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&format!("log of {:?}:\n{}", self.product, self.log()));
+        }
+        let cleaned = Command::new(script_path("lab-clean")).arg(&self.dir).status();
+        if let Some(mut daemon) = self.daemon.take() {
+            // Already killed; this only collects it.
+            drop(daemon.wait());
+        }
+        if !cleaned.is_ok_and(|status| status.success()) {
+            say(&format!("{} is not cleaned up", self.dir.display()));
+        }
+    }
+}
+
+/// Past the capture of the test harness, so that it is seen even when the test passes.
+fn say(text: &str) {
+    let mut stderr = std::io::stderr();
+    writeln!(stderr, "laboratory: {text}").ok();
+}
+
+fn skipped() -> bool {
+    #[expect(clippy::disallowed_methods, reason = "the switch of this test binary, meant to be typed")]
+    let skipped = std::env::var("HOLDALL_SKIP_DAEMON_TESTS").is_ok_and(|value| value == "1");
+    if skipped {
+        let test = std::thread::current().name().unwrap_or("a test").to_owned();
+        say(&format!("NOT RUN, because HOLDALL_SKIP_DAEMON_TESTS=1: {test}"));
+    }
+    skipped
+}
+
+fn clear_stale() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| {
+        script("lab-clean", &["--stale"]);
+    });
+}
+
+/// A new directory named after this process and its start, by which `lab-clean` tells a living owner.
+fn new_dir() -> PathBuf {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let stat = fs::read_to_string("/proc/self/stat").expect("a process knows itself");
+    let (_, after_name) = stat.rsplit_once(')').expect("the name stands in parentheses");
+    let start = after_name.split_whitespace().nth(19).expect("field 22 is the start time");
+    let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let dir = Path::new(PARENT).join(format!("holdall-lab.{pid}-{start}-{count}"));
+    fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    dir
+}
+
+fn script_path(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts").join(name)
+}
+
+/// Runs a script of the project and returns what it printed.
+fn script(name: &str, args: &[&str]) -> String {
+    text_of(Command::new(script_path(name)).args(args).stdin(Stdio::null()))
+}
+
+fn output_of(command: &mut Command) -> Output {
+    command.output().unwrap_or_else(|error| panic!("{} cannot be run: {error}", command.get_program().display()))
+}
+
+fn text_of(command: &mut Command) -> String {
+    let output = output_of(command);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{command:?} ended with {}:\n{out}{err}", output.status);
+    out.into_owned()
+}
+
+fn path_text(path: &Path) -> &str {
+    path.to_str().expect("paths of a laboratory are text")
+}
