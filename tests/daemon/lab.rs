@@ -6,8 +6,9 @@
 //!
 //! Without root or without a daemon a test fails. `HOLDALL_SKIP_DAEMON_TESTS=1` makes it pass unrun, and says so.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -93,11 +94,6 @@ impl Lab {
         let root_pool = format!("pool={}", Pool::Dir.name());
         lab.run(&["profile", "device", "add", "default", "root", "disk", "path=/", &root_pool]);
         Some(lab)
-    }
-
-    /// Which daemon this is.
-    pub fn product(&self) -> Product {
-        self.product
     }
 
     /// The directory of the laboratory: a place for the test's own files, gone with it.
@@ -186,8 +182,7 @@ impl Lab {
         self.run(&["launch", "tiny", name, "--storage", self.pool(pool)]);
     }
 
-    /// Launches a container with systemd and a PostgreSQL that answers, in some three seconds. Speak to it with
-    /// [`Lab::psql`].
+    /// Launches a Debian container, systemd and all, whose database answers, in some three seconds; see [`Lab::psql`].
     pub fn launch_postgres(&self, name: &str, pool: Pool) {
         self.import_image("postgres", || PathBuf::from(script("lab-postgres", &[]).trim()));
         self.run(&["launch", "postgres", name, "--storage", self.pool(pool)]);
@@ -321,12 +316,14 @@ fn clear_stale() {
 /// A new directory named after this process and its start, by which `lab-clean` tells a living owner.
 fn new_dir() -> PathBuf {
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let stat = fs::read_to_string("/proc/self/stat").expect("a process knows itself");
-    let (_, after_name) = stat.rsplit_once(')').expect("the name stands in parentheses");
+    let facts = fs::read_to_string("/proc/self/stat").expect("a process knows itself");
+    let (_, after_name) = facts.rsplit_once(')').expect("the name stands in parentheses");
     let start = after_name.split_whitespace().nth(19).expect("field 22 is the start time");
     let (pid, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
     let dir = Path::new(PARENT).join(format!("holdall-lab.{pid}-{start}-{count}"));
     fs::create_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
+    // Whatever the umask: containers pass through it under shifted ids.
+    fs::set_permissions(&dir, Permissions::from_mode(0o711)).expect("our own directory");
     dir
 }
 

@@ -50,6 +50,18 @@ fn a_database_answers_on_incus_7() {
 }
 
 #[test]
+fn lxd_exports_what_it_has_backed_up() {
+    let Some(lab) = Lab::lxd() else { return };
+    lab.launch_tiny("c", Pool::Btrfs);
+    let begun =
+        lab.request("POST", "/1.0/instances/c/backups", &json!({ "name": "b", "compression_algorithm": "none" }));
+    let operation = begun["operation"].as_str().expect("an operation");
+    assert_eq!(lab.get(&format!("{operation}/wait"))["status"], "Success");
+    let exported = lab.curl().arg("http://lab/1.0/instances/c/backups/b/export").output().expect("curl");
+    assert!(exported.stdout.starts_with(b"backup/index.yaml\0"));
+}
+
+#[test]
 fn incus_7_streams_an_export() {
     let Some(lab) = Lab::incus7() else { return };
     lab.launch_tiny("c", Pool::Dir);
