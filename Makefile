@@ -47,6 +47,7 @@ test-daemon: setup
 else
 test-daemon:
 	cargo test $(CARGO_FLAGS) --test daemon -- $(TESTS)
+	@echo "NOT TESTED: anything on real daemons, because HOLDALL_SKIP_DAEMON_TESTS=1"
 endif
 
 bench: setup

@@ -292,8 +292,8 @@ impl Drop for Lab {
 
 /// Past the capture of the test harness, so that it is seen even when the test passes.
 fn say(text: &str) {
-    let mut stderr = std::io::stderr();
-    writeln!(stderr, "laboratory: {text}").ok();
+    // In one piece, for other tests write at the same time.
+    std::io::stderr().write_all(format!("\nlaboratory: {text}\n").as_bytes()).ok();
 }
 
 fn skipped() -> bool {
