@@ -10,6 +10,7 @@ pub mod clock;
 pub mod codec;
 pub mod compress;
 pub mod crypto;
+pub mod daemon;
 pub mod id;
 pub mod index;
 pub mod limits;

@@ -155,6 +155,31 @@ pub const INDEX_LOAD_SORT_FACTS_MAX: usize = 256 * 1024;
 pub const INDEX_LOAD_WORKERS: usize = 4;
 /// Facts after which a load begins another sorted file, of some 64 MiB.
 pub const INDEX_LOAD_FILE_FACTS: u64 = 1 << 20;
+// -- the daemon
+
+/// The largest JSON reply that describes many objects, in bytes. An instance with 16 KiB of cloud-init takes 40 KiB, so
+/// this holds 1600 such instances of one project.
+pub const DAEMON_LISTING_BYTES_MAX: usize = 64 * MIB;
+/// The largest JSON reply that describes one object, in bytes; a point keeps such texts.
+pub const DAEMON_OBJECT_BYTES_MAX: usize = DESCRIPTION_BYTES_MAX;
+/// The most of a daemon's own words that a message repeats, in bytes.
+pub const DAEMON_WORDS_BYTES_MAX: usize = KIB;
+/// Bytes of an upload that are read and handed to the socket at once.
+pub const UPLOAD_PIECE_BYTES: usize = 256 * KIB;
+/// Pieces of an upload that may wait for the socket.
+pub const UPLOAD_QUEUE_PIECES_MAX: usize = 4;
+/// Bytes of a download that may wait inside the HTTP client; a larger buffer means fewer, larger reads.
+pub const DOWNLOAD_BUFFER_BYTES_MAX: usize = 512 * KIB;
+/// How long the daemon may take for the head of a reply and for a JSON body, in seconds. Bodies of exports may stall for hours.
+pub const DAEMON_REPLY_SECONDS_MAX: u64 = 600;
+/// How long the daemon may take to answer a request that only cleans up, in seconds.
+pub const DAEMON_CLEANUP_SECONDS_MAX: u64 = 30;
+/// How often a request is repeated, a second apart, while the daemon says that it is starting up.
+pub const DAEMON_STARTUP_ATTEMPTS_MAX: usize = 60;
+/// How long one request waits for an operation, in seconds; the daemon's progress is asked for as often.
+pub const DAEMON_WAIT_SECONDS: u64 = 1;
+/// How often a change of an instance is tried again after somebody else changed it in between.
+pub const DAEMON_EDIT_ATTEMPTS_MAX: usize = 5;
 
 const _: () = assert!(CHUNK_BYTES_MAX + FRAME_PLAIN_BYTES_TARGET <= FRAME_PLAIN_BYTES_MAX);
 const _: () = assert!(PACK_BYTES_TARGET + FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX);

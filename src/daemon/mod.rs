@@ -1,0 +1,255 @@
+//! The daemon port: what this program asks of an LXD or Incus server, in its own words, and the adapter for both.
+//!
+//! [`Daemon`] is synchronous and speaks of instances, exports and imports; [`LocalDaemon`] implements it over the unix
+//! socket. Layers, each knowing only those before it: [`flavor`](Flavor) (products and
+//! sockets), `http` (the one file with async types), `api` (the envelope), `operation` (waiting), `export` (one stream),
+//! `local` (the adapter). Invariants: nothing is gated on versions, only on `api_extensions`; an export's reader sees an
+//! end only where the daemon said so; an import whose input fails is never completed; memory is bounded; nothing that
+//! was staged on the server outlives the value that stands for it, as far as the daemon lets us.
+//! The daemon's behaviour is described in `reference/daemon-api.md`.
+
+mod api;
+mod error;
+mod export;
+mod flavor;
+mod http;
+mod local;
+mod model;
+mod operation;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::PathBuf;
+
+pub use api::StopFlag;
+pub use error::{Cause, DaemonError, Tried};
+pub use flavor::{Flavor, SocketHints};
+pub use local::LocalDaemon;
+pub use model::{
+    Access, AttachedVolume, BackupEntry, Devices, Instance, InstanceKind, Network, Nic, Pool, Profile, Project,
+    RootDisk, Server, Snapshot, Status, Summary,
+};
+
+use crate::clock::Timestamp;
+use crate::source::DEFAULT_PROJECT;
+
+/// What this program asks of a daemon. Every call is complete when it returns; none needs another before it.
+pub trait Daemon: Send + Sync {
+    /// Who the daemon is and what it can do.
+    fn server(&self) -> Result<Server, DaemonError>;
+
+    /// The projects that this client may see.
+    fn projects(&self) -> Result<Vec<Project>, DaemonError>;
+
+    /// The instances of all projects; a project that cannot be read is reported beside them.
+    fn instances(&self) -> Result<Listing, DaemonError>;
+
+    /// One instance. `None` only if the daemon has that project and no such instance in it.
+    fn instance(&self, project: &str, name: &str) -> Result<Option<Instance>, DaemonError>;
+
+    /// Starts an export and returns its stream, whose first byte may wait for the daemon's whole copy. `progress` hears
+    /// what the daemon says while it makes that copy.
+    fn export(
+        &self,
+        request: &ExportRequest,
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<Box<dyn Export>, DaemonError>;
+
+    /// Makes an instance from an export. Refuses a name that is taken, which would damage the instance that has it, and an
+    /// unknown project or pool before anything is sent. When `body` fails, the daemon discards what it has got.
+    fn import(
+        &self,
+        request: &ImportRequest,
+        body: &mut (dyn Read + Send),
+        progress: &mut dyn FnMut(Progress<'_>),
+    ) -> Result<(), DaemonError>;
+
+    /// The backups of an instance that the daemon keeps.
+    fn backups(&self, project: &str, instance: &str) -> Result<Vec<BackupEntry>, DaemonError>;
+
+    /// Deletes a backup; one that is gone already is no error.
+    fn delete_backup(&self, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError>;
+
+    /// Changes an instance's own configuration; what somebody else changes meanwhile stays. An empty change makes the
+    /// daemon write its files anew, which an imported instance with snapshots needs before it can be recovered.
+    fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError>;
+
+    /// Sets when a snapshot expires, in the daemon's text, or that it never does.
+    fn set_snapshot_expiry(
+        &self,
+        project: &str,
+        instance: &str,
+        snapshot: &str,
+        expires_at: Option<&str>,
+    ) -> Result<(), DaemonError>;
+
+    /// Gives a stopped instance another name.
+    fn rename_instance(&self, project: &str, from: &str, to: &str) -> Result<(), DaemonError>;
+
+    /// Deletes a stopped instance with its snapshots and backups.
+    fn delete_instance(&self, project: &str, name: &str) -> Result<(), DaemonError>;
+
+    /// The storage pools.
+    fn pools(&self) -> Result<Vec<Pool>, DaemonError>;
+
+    /// The profiles that instances of a project use.
+    fn profiles(&self, project: &str) -> Result<Vec<Profile>, DaemonError>;
+
+    /// The networks that instances of a project use.
+    fn networks(&self, project: &str) -> Result<Vec<Network>, DaemonError>;
+
+    /// The place where the daemon keeps staged exports and uploads of a project.
+    fn staging(&self, project: &str) -> Result<Staging, DaemonError>;
+}
+
+/// The stream of one export. A read of 0 bytes means that the daemon ended the stream as HTTP ends it, which does not yet
+/// mean that the export is complete. A read's error holds a [`DaemonError`]; see [`DaemonError::from_read`].
+///
+/// Dropping it early closes the connection and deletes what was staged.
+pub trait Export: Read + Send {
+    /// How it is made.
+    fn mode(&self) -> Mode;
+
+    /// Bytes to come in total, if known before.
+    fn length(&self) -> Option<u64>;
+
+    /// Confirms that the stream has been read to its end and that the daemon does not call the export a failure, and
+    /// deletes what was staged.
+    fn finish(self: Box<Self>) -> Result<Completion, DaemonError>;
+}
+
+/// Whether the daemon makes a copy of the whole export on its disk first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The stream comes straight from the instance.
+    Direct,
+    /// The stream is a file that the daemon wrote before.
+    Staged,
+}
+
+/// Which way an export may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Route {
+    /// Direct where the daemon offers it, else staged.
+    #[default]
+    Any,
+    /// Direct or not at all: there is no space for a copy.
+    Direct,
+    /// Staged: a direct stream has failed before.
+    Staged,
+}
+
+/// Whether an export takes the instance's snapshots along, each as a copy of all its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Snapshots {
+    /// With all of them.
+    #[default]
+    Include,
+    /// The instance alone.
+    Omit,
+}
+
+/// What an export consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// Files: portable, and what deduplicates.
+    #[default]
+    Plain,
+    /// The storage driver's own stream; a driver that has none gives files.
+    Optimized,
+}
+
+/// Asks for an export. It is never compressed: compressed streams do not deduplicate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExportRequest {
+    /// The instance's project.
+    pub project: String,
+    /// The instance.
+    pub name: String,
+    /// The name of the backup where one is staged, so that leftovers can be told: `[a-z0-9-]`, used once.
+    pub backup_name: String,
+    /// When the daemon shall delete a staged backup that nobody has deleted.
+    pub expires_at: Timestamp,
+    /// With or without snapshots.
+    pub snapshots: Snapshots,
+    /// Files or the driver's stream.
+    pub layout: Layout,
+    /// Direct or staged.
+    pub route: Route,
+}
+
+/// Asks for an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImportRequest {
+    /// The project to import into.
+    pub project: String,
+    /// The instance's name; must be free.
+    pub name: String,
+    /// The pool, where another than the one in the export is wanted.
+    pub pool: Option<String>,
+}
+
+/// What a long call tells while it works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// The daemon's own words about what it does.
+    Waiting(&'a str),
+    /// So many bytes of an upload have been sent altogether.
+    Sent(u64),
+}
+
+/// How an export ended.
+#[derive(Debug)]
+pub struct Completion {
+    /// How it was made.
+    pub mode: Mode,
+    /// Its length in bytes.
+    pub bytes: u64,
+    /// What the daemon says about the operation behind it.
+    pub operation: Verdict,
+    /// Why what was staged could not be deleted; it expires, and a later run removes it.
+    pub leftover: Option<DaemonError>,
+}
+
+/// The daemon's word about an export. Its failure is an error of [`Export::finish`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It calls it a success.
+    Success,
+    /// It no longer says, or it cannot be told which operation it was.
+    Unseen,
+}
+
+/// Instances of all projects.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// What could be read.
+    pub instances: Vec<Summary>,
+    /// Projects that could not be read, and why.
+    pub problems: Vec<(String, DaemonError)>,
+}
+
+/// A change of an instance's own configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceChange {
+    /// Keys to set.
+    pub set: BTreeMap<String, String>,
+    /// Keys to remove; a MAC address that is removed is chosen afresh when the instance starts.
+    pub remove: BTreeSet<String>,
+}
+
+/// Where a daemon keeps staged exports and uploads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Staging {
+    /// Free bytes there, if that can be known.
+    pub free_bytes: Option<u64>,
+    /// The directory, if it can be seen from here.
+    pub path: Option<PathBuf>,
+}
+
+/// An instance in a message; the project only where it is not the default one.
+fn instance_object(project: &str, name: &str) -> String {
+    if project == DEFAULT_PROJECT { format!("instance {name}") } else { format!("instance {project}/{name}") }
+}
