@@ -11,6 +11,8 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 pub mod memory;
+#[cfg(feature = "rocks")]
+pub mod rocks;
 mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -85,6 +85,16 @@ impl Statements {
         self.numbers.get(key).copied()
     }
 
+    /// The numbers of all live statements.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.by_number.keys().copied()
+    }
+
+    /// How many facts are live, counting a chunk in two packs twice.
+    pub fn chunks(&self) -> u64 {
+        self.by_number.values().map(|live| u64::from(live.statement.summary.chunks)).sum()
+    }
+
     /// The pack that a number stands for, if it is live.
     pub fn pack(&self, number: u32) -> Option<PackId> {
         self.by_number.get(&number).map(|live| live.statement.pack)

@@ -1,0 +1,287 @@
+//! How the index lies in RocksDB: keys, values and the database's settings (`format-spec/index.md`, "The local index").
+//!
+//! One column family; the first byte of a key says what it is. Knows no file and no lock.
+//!
+//! Facts are keyed by chunk id and statement number, and the chunk id is RocksDB's key prefix: filters hold prefixes
+//! only, so that one seek answers for all packs of a chunk, and a miss ends at a filter. Integers are big-endian, so that
+//! the order of bytes is the order of numbers.
+
+use std::path::Path;
+
+use rocksdb::{
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, ReadOptions,
+    SliceTransform, WriteOptions,
+};
+
+use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
+use crate::id::{ChunkId, ID_BYTES, PackId, RepositoryId, RunId, SegmentId};
+use crate::index::statements::{DIGEST_BYTES, Statement, Statements};
+use crate::index::{Fact, IndexError, PackSummary, Unusable, arrange};
+use crate::limits::{INDEX_WRITE_BUFFER_BYTES, MIB, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX};
+use crate::pack::{Location, PackKind};
+
+/// The layout that this file describes.
+const LAYOUT: u32 = 1;
+/// First byte of the keys of facts.
+pub(super) const FACT: u8 = b'c';
+/// The first byte behind all keys of facts.
+pub(super) const FACT_END: u8 = b'd';
+/// Key of the head: layout and repository.
+const HEAD: &[u8] = b"h";
+/// Key of the next statement number that was never given out.
+const NEXT: &[u8] = b"n";
+/// First byte of the keys of absorbed segments.
+const SEGMENT: u8 = b's';
+
+const FACT_PREFIX_BYTES: usize = 1 + ID_BYTES;
+/// Bytes of the key of a fact: tag, chunk id, statement number.
+pub(super) const FACT_KEY_BYTES: usize = FACT_PREFIX_BYTES + 4;
+/// The key of a fact.
+pub(super) type FactKey = [u8; FACT_KEY_BYTES];
+/// Bytes of a location.
+pub(super) const LOCATION_BYTES: usize = 24;
+
+/// Settings of the database. Memory is fixed: two write buffers and the cache, whatever the number of facts; filters and
+/// indexes are cut into pages that go through the cache, and only the page tables, some 100 KiB per TB, are pinned.
+pub(super) fn options(cache: &Cache) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(cache);
+    table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
+    table.set_partition_filters(true);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_top_level_index_and_filter(true);
+    table.set_bloom_filter(10.0, false);
+    table.set_whole_key_filtering(false);
+
+    let mut options = Options::default();
+    options.set_block_based_table_factory(&table);
+    options.set_prefix_extractor(SliceTransform::create_fixed_prefix(FACT_PREFIX_BYTES));
+    options.set_memtable_prefix_bloom_ratio(0.1);
+    options.set_write_buffer_size(INDEX_WRITE_BUFFER_BYTES);
+    options.set_max_write_buffer_number(2);
+    options.set_target_file_size_base(64 * MIB as u64);
+    // Keys are hashes; there is nothing to compress.
+    options.set_compression_type(DBCompressionType::None);
+    // A secondary stays readable while the primary compacts only if it holds every file open.
+    options.set_max_open_files(-1);
+    // One flush and one compaction at a time.
+    options.set_max_background_jobs(2);
+    options.set_stats_dump_period_sec(0);
+    options.set_stats_persist_period_sec(0);
+    options.set_log_level(LogLevel::Warn);
+    options.set_keep_log_file_num(2);
+    options
+}
+
+/// Settings of every write. Without a log a killed process loses its last writes, but only from the end: RocksDB flushes
+/// write buffers in their order.
+pub(super) fn unlogged() -> WriteOptions {
+    let mut options = WriteOptions::default();
+    options.disable_wal(true);
+    options
+}
+
+/// The key of a fact.
+pub(super) fn fact_key(chunk: &ChunkId, number: u32) -> FactKey {
+    let mut key = [FACT; FACT_KEY_BYTES];
+    let [_, id @ .., _, _, _, _] = &mut key;
+    *id = *chunk.as_bytes();
+    renumber(&mut key, number);
+    key
+}
+
+/// Gives the key of a fact another statement number.
+pub(super) fn renumber(key: &mut FactKey, number: u32) {
+    let [.., a, b, c, d] = key;
+    [*a, *b, *c, *d] = number.to_be_bytes();
+}
+
+/// The statement number in the key of a fact; nothing if it is another key.
+pub(super) fn fact_number(key: &[u8]) -> Option<u32> {
+    let key: &FactKey = key.try_into().ok()?;
+    let [FACT, .., a, b, c, d] = *key else { return None };
+    Some(u32::from_be_bytes([a, b, c, d]))
+}
+
+/// The value of a fact.
+pub(super) fn location_bytes(at: &Location) -> [u8; LOCATION_BYTES] {
+    let fields = [at.frame, at.offset, at.frame_offset, at.frame_sealed_len, at.frame_plain_len, at.len];
+    let mut bytes = [0; LOCATION_BYTES];
+    for (to, field) in bytes.as_chunks_mut().0.iter_mut().zip(fields) {
+        *to = field.to_be_bytes();
+    }
+    bytes
+}
+
+fn location(bytes: &[u8]) -> Option<Location> {
+    let (fields, []) = bytes.as_chunks() else { return None };
+    let [frame, offset, frame_offset, frame_sealed_len, frame_plain_len, len] = *fields else { return None };
+    Some(Location {
+        frame: u32::from_be_bytes(frame),
+        frame_offset: u32::from_be_bytes(frame_offset),
+        frame_sealed_len: u32::from_be_bytes(frame_sealed_len),
+        frame_plain_len: u32::from_be_bytes(frame_plain_len),
+        offset: u32::from_be_bytes(offset),
+        len: u32::from_be_bytes(len),
+    })
+}
+
+/// The key of an absorbed segment.
+pub(super) fn segment_key(id: SegmentId) -> [u8; 1 + ID_BYTES] {
+    let mut key = [SEGMENT; 1 + ID_BYTES];
+    let [_, bytes @ ..] = &mut key;
+    *bytes = *id.as_bytes();
+    key
+}
+
+/// The value of an absorbed segment: what it names.
+pub(super) fn mark_bytes(named: &[(u32, Statement)]) -> Vec<u8> {
+    let mut out = Encoder::new();
+    out.size(named.len());
+    for (number, statement) in named {
+        let PackSummary { bytes, kind, run, chunks } = statement.summary;
+        let kind = match kind {
+            PackKind::Data => 1,
+            PackKind::Meta => 2,
+        };
+        out.u32(*number).raw(statement.pack.as_bytes()).raw(&statement.digest);
+        out.u64(bytes).u8(kind).raw(run.as_bytes()).u32(chunks);
+    }
+    out.finish()
+}
+
+fn decode_mark(bytes: &[u8]) -> Result<Vec<(u32, Statement)>, DecodeError> {
+    let mut from = Decoder::new(bytes);
+    let entry_bytes = 4 + 2 * ID_BYTES + DIGEST_BYTES + 8 + 1 + 4;
+    let count = from.count("mark.packs", OBJECT_PLAIN_BYTES_MAX, entry_bytes)?;
+    let mut named = Vec::with_capacity(count);
+    for _ in 0..count {
+        let number = from.u32("mark.number")?;
+        let pack = PackId::from_bytes(from.id("mark.pack")?);
+        let digest = from.array("mark.digest")?;
+        let bytes = from.u64("mark.bytes")?;
+        let kind = match from.u8("mark.kind")? {
+            1 => PackKind::Data,
+            2 => PackKind::Meta,
+            _ => return Err(from.error("mark.kind", DecodeProblem::Unknown)),
+        };
+        let run = RunId::from_bytes(from.id("mark.run")?);
+        let chunks = from.u32("mark.chunks")?;
+        if bytes > PACK_BYTES_MAX as u64 || chunks as usize > PACK_CHUNKS_MAX {
+            return Err(from.error("mark.bytes", DecodeProblem::TooLarge));
+        }
+        named.push((number, Statement { pack, digest, summary: PackSummary { bytes, kind, run, chunks } }));
+    }
+    from.finish("mark")?;
+    Ok(named)
+}
+
+/// Writes the head of a new index.
+pub(super) fn put_head(db: &DB, repository: RepositoryId) -> Result<(), rocksdb::Error> {
+    let mut out = Encoder::new();
+    out.u32(LAYOUT).raw(repository.as_bytes());
+    db.put_opt(HEAD, out.finish(), &unlogged())
+}
+
+/// Writes the next free statement number; before any fact that has a smaller one.
+pub(super) fn put_next(db: &DB, next: u32) -> Result<(), rocksdb::Error> {
+    db.put_opt(NEXT, next.to_be_bytes(), &unlogged())
+}
+
+/// What an index holds besides facts: its statements and the next free number. Nothing if it is completely empty.
+pub(super) fn read_contents(
+    db: &DB,
+    dir: &Path,
+    repository: RepositoryId,
+) -> Result<Option<(Statements, u32)>, IndexError> {
+    let unusable = |reason| IndexError::Unusable { dir: dir.to_owned(), reason };
+    let mut whole = ReadOptions::default();
+    whole.set_total_order_seek(true);
+    let mut entries = db.raw_iterator_opt(whole);
+    let Some(head) = db.get_pinned(HEAD).map_err(|error| fault(dir, error))? else {
+        entries.seek_to_first();
+        entries.status().map_err(|error| fault(dir, error))?;
+        return if entries.valid() { Err(unusable(Unusable::Entry("head"))) } else { Ok(None) };
+    };
+    check_head(&head, repository).map_err(unusable)?;
+    let next = match db.get_pinned(NEXT).map_err(|error| fault(dir, error))? {
+        None => 0,
+        Some(bytes) => {
+            u32::from_be_bytes(bytes.as_ref().try_into().map_err(|_| unusable(Unusable::Entry("next number")))?)
+        }
+    };
+    let mut statements = Statements::default();
+    entries.seek([SEGMENT]);
+    while let Some(([SEGMENT, id @ ..], value)) = entries.item() {
+        let wrong = || unusable(Unusable::Entry("segment"));
+        let id = SegmentId::from_bytes(id.try_into().map_err(|_| wrong())?);
+        let named = decode_mark(value).map_err(|_| wrong())?;
+        if named.iter().any(|(number, _)| *number >= next) {
+            return Err(wrong());
+        }
+        statements.insert(id, named);
+        entries.next();
+    }
+    entries.status().map_err(|error| fault(dir, error))?;
+    Ok(Some((statements, next)))
+}
+
+fn check_head(bytes: &[u8], repository: RepositoryId) -> Result<(), Unusable> {
+    let mut head = Decoder::new(bytes);
+    let layout = head.u32("head.layout").map_err(|_| Unusable::Entry("head"))?;
+    if layout != LAYOUT {
+        return Err(Unusable::Layout(layout));
+    }
+    let owner = RepositoryId::from_bytes(head.id("head.repository").map_err(|_| Unusable::Entry("head"))?);
+    head.finish("head").map_err(|_| Unusable::Entry("head"))?;
+    if owner == repository { Ok(()) } else { Err(Unusable::Foreign(owner)) }
+}
+
+/// Adds to `found` the facts about each of `ids` whose statement number `pack_of` knows.
+pub(super) fn look_up(
+    db: &DB,
+    dir: &Path,
+    ids: &[ChunkId],
+    pack_of: impl Fn(u32) -> Option<PackId>,
+    found: &mut [Vec<Fact>],
+) -> Result<(), IndexError> {
+    // One iterator for all, in key order: it stays in the same files and pages from one chunk to the next.
+    let mut asked: Vec<(&ChunkId, &mut Vec<Fact>)> = ids.iter().zip(found).collect();
+    asked.sort_unstable_by_key(|(id, _)| *id);
+    let mut same_chunk = ReadOptions::default();
+    same_chunk.set_prefix_same_as_start(true);
+    let mut entries = db.raw_iterator_opt(same_chunk);
+    for (id, facts) in asked {
+        let first = fact_key(id, 0);
+        let (prefix, _) = first.split_at(FACT_PREFIX_BYTES);
+        entries.seek(first);
+        while let Some((key, value)) = entries.item().filter(|(key, _)| key.starts_with(prefix)) {
+            let fact = fact_number(key).zip(location(value));
+            let (number, at) =
+                fact.ok_or_else(|| IndexError::Unusable { dir: dir.to_owned(), reason: Unusable::Entry("fact") })?;
+            facts.extend(pack_of(number).map(|pack| Fact { pack, at }));
+            entries.next();
+        }
+        entries.status().map_err(|error| fault(dir, error))?;
+        arrange(facts);
+    }
+    Ok(())
+}
+
+/// Tells damage, which making the index anew cures, from a refusal of the system, which it does not.
+pub(super) fn fault(dir: &Path, error: rocksdb::Error) -> IndexError {
+    use rocksdb::ErrorKind::{Corruption, IOError, InvalidArgument, NotFound, NotSupported};
+    let dir = dir.to_owned();
+    let damaged = match error.kind() {
+        Corruption | InvalidArgument | NotFound | NotSupported => true,
+        // A file of the database is gone; RocksDB has no kind of its own for it.
+        IOError => error.as_ref().contains("No such file"),
+        _ => false,
+    };
+    if damaged {
+        IndexError::Unusable { dir, reason: Unusable::Damaged(error.into()) }
+    } else {
+        IndexError::Failed { dir, source: error.into() }
+    }
+}
