@@ -131,6 +131,8 @@ pub const READ_QUEUE_BYTES_MAX: usize = 16 * MIB;
 pub const FRAME_QUEUE_BYTES_MAX: usize = 32 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.
 pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
+/// Bytes that may wait between rebuilding a stream and uploading it.
+pub const UPLOAD_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of distinct frames that a restore fetches at once, in parallel, while it writes as many.
 pub const RESTORE_BATCH_BYTES: usize = 24 * MIB;
 /// RocksDB's block cache in bytes.

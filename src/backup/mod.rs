@@ -4,11 +4,19 @@
 //! the others. This room decides what a backup is; how bytes are stored it leaves to the repository.
 
 mod accept;
+mod attempt;
+mod identity;
 mod import;
+mod instances;
+mod leftovers;
 mod pipeline;
 mod run;
+mod space;
 
 pub use accept::{Accepted, Acceptor, ExportIndex, ExportKind, Padding, Rejection};
+pub use attempt::{AttemptError, Fuzzy, StagingCheck};
+pub use identity::{Adopt, IdentityError};
 pub use import::{ImportError, ImportRequest, import};
+pub use instances::{BackupError, BackupOptions, Planned, Selection, back_up, plan};
 pub use pipeline::{Recorded, Splitting, StreamError, record};
 pub use run::{Made, Run, Summary};

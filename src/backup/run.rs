@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::{PointId, RunId};
-use crate::monitor::{Event, Monitor};
+use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Statistics};
 use crate::repo::{Commit, Note, NoteFact, RepoError, Repository, Session, SessionRecord, Writer};
 use crate::source::Source;
@@ -36,8 +36,12 @@ pub struct Summary {
     pub made: Vec<Made>,
     /// Sources without a point, and why.
     pub failed: Vec<(Source, String)>,
+    /// What could not even be looked into: projects.
+    pub unreadable: Vec<Problem>,
     /// Bytes that were added to the store in packs.
     pub stored_bytes: u64,
+    /// Whether the run was stopped on request before its last source.
+    pub stopped: bool,
 }
 
 /// A run under way.
@@ -123,6 +127,17 @@ impl<'r> Run<'r> {
     pub(super) fn fail(&mut self, source: Source, reason: String) {
         self.monitor.event(Event::Failed { source: source.clone(), message: reason.clone() });
         self.summary.failed.push((source, reason));
+    }
+
+    /// Notes that the user wants no more sources.
+    pub(super) fn stop(&mut self) {
+        self.summary.stopped = true;
+    }
+
+    /// Notes that something could not be looked into, and so may hold sources without a point.
+    pub(super) fn unreadable(&mut self, problem: Problem) {
+        self.monitor.event(Event::Problem(problem.clone()));
+        self.summary.unreadable.push(problem);
     }
 
     /// Ends the run: the last group, and a note that says how it went.

@@ -224,6 +224,11 @@ impl Repository {
         self.list_ids(&layout::POINTS, PointId::from_bytes)
     }
 
+    /// Whether a session is over: a point or a void stands under its id.
+    pub fn has_verdict(&self, id: PointId) -> Result<bool, RepoError> {
+        Ok(self.store().stat(&layout::point(id))?.is_some())
+    }
+
     /// What stands under a point's name.
     pub fn read_verdict(&self, id: PointId) -> Result<Verdict, RepoError> {
         let name = layout::point(id);

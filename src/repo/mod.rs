@@ -89,7 +89,7 @@ impl Repository {
     ) -> Result<(Self, Refreshed), RepoError> {
         let keys = keyring::unlock(&*store, unlock)?;
         let config = objects::get_config(&*store, keys.write())?;
-        let index = reindex::open_index(place);
+        let index = reindex::open_index(place, keys.write().repository())?;
         let repository = Self::assemble(store, keys, config, index);
         let refreshed = repository.refresh_index()?;
         Ok((repository, refreshed))

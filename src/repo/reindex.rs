@@ -5,11 +5,18 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::id::{PackId, SegmentId};
+use crate::id::{PackId, RepositoryId, SegmentId};
 use crate::index::Index;
+#[cfg(feature = "rocks")]
+use crate::index::IndexError;
 use crate::index::memory::MemoryIndex;
+#[cfg(feature = "rocks")]
+use crate::index::rocks::Rocks;
 use crate::pack::{Segment, SegmentPack};
 use crate::repo::{IndexPlace, RepoError, Repository};
+
+/// From so many new segments on they are loaded together, which is faster.
+const LOADED_SEGMENTS_MIN: usize = 8;
 
 /// What bringing the index up to date came upon.
 #[derive(Debug, Default)]
@@ -24,11 +31,23 @@ pub(super) fn memory_index() -> Box<dyn Index> {
     Box::new(MemoryIndex::new())
 }
 
-/// Opens the index in its place.
-pub(super) fn open_index(place: IndexPlace<'_>) -> Box<dyn Index> {
-    match place {
-        IndexPlace::Memory | IndexPlace::Directory(_) => memory_index(),
-    }
+/// Opens the index in its place. One that is of no use is thrown away and built anew: it is a cache.
+#[cfg(feature = "rocks")]
+pub(super) fn open_index(place: IndexPlace<'_>, repository: RepositoryId) -> Result<Box<dyn Index>, RepoError> {
+    let IndexPlace::Directory(directory) = place else { return Ok(memory_index()) };
+    let directory = directory.join(repository.to_string());
+    let opened = match Rocks::open(&directory, repository) {
+        Err(IndexError::Unusable { .. }) => Rocks::open_empty(&directory, repository),
+        other => other,
+    };
+    Ok(opened?.into_index())
+}
+
+/// Without RocksDB every command builds its index in memory.
+#[cfg(not(feature = "rocks"))]
+#[expect(clippy::unnecessary_wraps, reason = "with RocksDB it can fail")]
+pub(super) fn open_index(_place: IndexPlace<'_>, _repository: RepositoryId) -> Result<Box<dyn Index>, RepoError> {
+    Ok(memory_index())
 }
 
 impl Repository {
@@ -38,19 +57,27 @@ impl Repository {
         let absorbed = self.index().absorbed()?;
         let gone: BTreeSet<SegmentId> = absorbed.difference(&stored).copied().collect();
         let mut refreshed = Refreshed::default();
-        for id in stored.difference(&absorbed) {
-            match self.read_segment(*id) {
+        let new: Vec<SegmentId> = stored.difference(&absorbed).copied().collect();
+        let mut load = if new.len() > LOADED_SEGMENTS_MIN { Some(self.index().load()?) } else { None };
+        for id in new {
+            match self.read_segment(id) {
                 Ok(segment) => {
-                    self.index().absorb(*id, &segment)?;
+                    match &mut load {
+                        Some(load) => load.add(id, &segment)?,
+                        None => self.index().absorb(id, &segment)?,
+                    }
                     refreshed.absorbed += 1;
                 }
                 // A merge stored its facts in another segment, which this or the next listing shows.
                 Err(RepoError::Gone { .. }) => {}
                 Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
-                    refreshed.damaged.push((*id, error.to_string()));
+                    refreshed.damaged.push((id, error.to_string()));
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if let Some(load) = load {
+            load.finish()?;
         }
         // Last, so that facts which a merge moved are never missing in between.
         if !gone.is_empty() {

@@ -2,6 +2,8 @@
 
 mod export;
 mod fetch;
+mod instance;
 
 pub use export::{Digest, ExportError, Exported, export};
 pub use fetch::{FetchError, write_stream};
+pub use instance::{RestoreError, RestoreTarget, Restored, restore};

@@ -1,0 +1,293 @@
+//! One attempt to make a point of one instance: look at it, export it, and look at it again.
+//!
+//! An export that ended is not an export that is complete: the daemon takes no lock, and an instance that is deleted or
+//! renamed meanwhile ends as a shorter archive with every sign of success. Only what the archive proves and what the
+//! daemon says afterwards together make a point.
+
+use crate::backup::accept::{Accepted, Padding, Rejection};
+use crate::backup::leftovers::TemporaryName;
+use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::run::Run;
+use crate::backup::space;
+use crate::clock::Timestamp;
+use crate::daemon::{
+    Daemon, DaemonError, ExportRequest, Instance, InstanceKind, Layout, Mode, Progress, Route, Snapshots, Status,
+};
+use crate::monitor::Event;
+use crate::point::{Consistency, Point, ServerRecord, StreamForm};
+use crate::repo::{RepoError, Session};
+use crate::source::Source;
+
+/// How long a staged export may stay on the daemon if nobody deletes it, in microseconds: a day.
+const STAGED_MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
+
+/// What the user allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fuzzy {
+    /// A running virtual machine that can only be read live is not backed up.
+    Refuse,
+    /// It is backed up and its point says so.
+    Allow,
+}
+
+/// What to do where it is not known whether a staged export fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagingCheck {
+    /// Refuse the source.
+    Required,
+    /// Try.
+    Skipped,
+}
+
+/// Why an attempt made no point.
+#[derive(Debug, thiserror::Error)]
+pub enum AttemptError {
+    /// The instance is not there.
+    #[error("There is no such instance on the server; see `backup --dry-run --all` for what there is")]
+    NoSuchInstance,
+    /// The daemon could not do it.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The stream is not a complete export.
+    #[error("The export is not complete: {reason}")]
+    Rejected {
+        /// Why.
+        reason: Rejection,
+    },
+    /// The instance is not the one that it was when the export began.
+    #[error("{what} while it was exported, so the export may be incomplete")]
+    Changed {
+        /// What happened to it.
+        what: String,
+    },
+    /// A running virtual machine whose disk can only be read while it writes.
+    #[error(
+        "The virtual machine runs, and its disk can only be read while it changes; stop it, or use --allow-fuzzy \
+         for a point that may not boot"
+    )]
+    WouldBeFuzzy,
+    /// The staging area is too small.
+    #[error("The daemon's staging area at {place} has {free} bytes free and the export needs about {needed}")]
+    NoRoom {
+        /// Where.
+        place: String,
+        /// Free bytes.
+        free: u64,
+        /// Needed bytes, with a tenth to spare.
+        needed: u64,
+    },
+    /// It is not known whether the staging area is large enough.
+    #[error(
+        "It is not known whether the export fits the daemon's staging area; use --unchecked-staging if you know that \
+         it does"
+    )]
+    UnknownRoom,
+    /// The user asked to stop.
+    #[error("Stopped on request")]
+    Stopped,
+    /// The repository failed; the run cannot go on.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+}
+
+impl AttemptError {
+    /// Whether a second attempt can be expected to do better.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Rejected { .. } | Self::Changed { .. } => true,
+            Self::Daemon(error) => matches!(
+                error,
+                DaemonError::Cut { .. } | DaemonError::OperationFailed { .. } | DaemonError::OperationLost { .. }
+            ),
+            _ => false,
+        }
+    }
+}
+
+/// What all attempts of a run share.
+pub(super) struct Circumstances<'c> {
+    pub daemon: &'c dyn Daemon,
+    pub server: &'c ServerRecord,
+    pub streams: bool,
+    pub fuzzy: Fuzzy,
+    pub staging: StagingCheck,
+    /// Length of the newest stream of a source, where it can be read.
+    pub last_stream: &'c dyn Fn(&Source) -> Option<u64>,
+}
+
+/// One attempt. The point waits in the run for its group.
+pub(super) fn attempt(
+    run: &mut Run<'_>,
+    circumstances: &Circumstances<'_>,
+    source: &Source,
+    route: Route,
+) -> Result<Vec<Source>, AttemptError> {
+    // The session is announced before anything is made on the daemon, so that whatever is found there later can be
+    // told to be ours and over.
+    if run.monitor.stop_requested() {
+        return Err(AttemptError::Stopped);
+    }
+    let session = run.open_session()?;
+    match make(run, circumstances, source, route, &session) {
+        Ok(point) => Ok(run.add(session, point)?),
+        Err(error) => {
+            session.abandon(run.repository)?;
+            Err(error)
+        }
+    }
+}
+
+fn make(
+    run: &mut Run<'_>,
+    circumstances: &Circumstances<'_>,
+    source: &Source,
+    route: Route,
+    session: &Session,
+) -> Result<Point, AttemptError> {
+    let daemon = circumstances.daemon;
+    let started = run.clock.now();
+    let before = look(daemon, source)?.ok_or(AttemptError::NoSuchInstance)?;
+    if consistency(&before, &before.summary.status) == Consistency::Fuzzy
+        && before.summary.kind == InstanceKind::VirtualMachine
+        && circumstances.fuzzy == Fuzzy::Refuse
+    {
+        return Err(AttemptError::WouldBeFuzzy);
+    }
+    if !circumstances.streams || route == Route::Staged {
+        check_room(circumstances, source, &before)?;
+    }
+    let request = ExportRequest {
+        project: source.project().unwrap_or_default().to_owned(),
+        name: source.name.clone(),
+        backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
+        expires_at: later(started, STAGED_MICROS_MAX),
+        snapshots: Snapshots::Include,
+        layout: Layout::Plain,
+        route,
+    };
+    let recorded = stream(run, daemon, source, &request)?;
+    let accepted = recorded
+        .acceptor
+        .verdict(&recorded.ending, Padding::Forbidden)
+        .map_err(|reason| AttemptError::Rejected { reason })?;
+    let after = look(daemon, source)?;
+    let remarks = compare(&before, after.as_ref(), &accepted)?;
+    let status = after.map_or(before.summary.status.clone(), |after| after.summary.status);
+    let consistency = consistency(&before, &status);
+    Ok(Point {
+        run: run.id,
+        source: source.clone(),
+        server: Some(circumstances.server.clone()),
+        host: run.host.clone(),
+        started,
+        ended: run.clock.now(),
+        form: StreamForm::Export { optimized: accepted.index.optimized },
+        original: None,
+        consistency,
+        remarks,
+        description: before.json,
+        content: recorded.content,
+        statistics: recorded.statistics,
+    })
+}
+
+fn look(daemon: &dyn Daemon, source: &Source) -> Result<Option<Instance>, DaemonError> {
+    daemon.instance(source.project().unwrap_or_default(), &source.name)
+}
+
+/// Exports and stores the stream.
+fn stream(
+    run: &mut Run<'_>,
+    daemon: &dyn Daemon,
+    source: &Source,
+    request: &ExportRequest,
+) -> Result<Recorded, AttemptError> {
+    let monitor = run.monitor;
+    let object = source.to_string();
+    let mut export = daemon.export(request, &mut |progress| {
+        if let Progress::Waiting(words) = progress {
+            monitor.event(Event::Waiting { object: object.clone(), progress: words.to_owned() });
+        }
+    })?;
+    monitor.event(Event::Started { object: object.clone(), bytes: export.length() });
+    let recorded = match record(run.repository, &mut run.writer, &mut export, Splitting::Tar, monitor) {
+        Ok(recorded) => recorded,
+        Err(StreamError::Read { source, .. }) => return Err(DaemonError::from_read(source, &object).into()),
+        Err(StreamError::Store(error)) => return Err(error.into()),
+        Err(StreamError::Stopped) => return Err(AttemptError::Stopped),
+    };
+    let completion = export.finish()?;
+    if let (Mode::Staged, Some(leftover)) = (completion.mode, completion.leftover) {
+        let message = format!("its staged backup could not be deleted and expires by itself in a day: {leftover}");
+        monitor.event(Event::Said { object: object.clone(), message });
+    }
+    monitor.event(Event::Ended { object });
+    Ok(recorded)
+}
+
+/// The same instance, with every snapshot that the export holds? Other changes are allowed and remarked.
+fn compare(before: &Instance, after: Option<&Instance>, accepted: &Accepted) -> Result<Vec<String>, AttemptError> {
+    let changed = |what: &str| AttemptError::Changed { what: what.to_owned() };
+    let after = after.ok_or_else(|| changed("The instance was deleted or renamed"))?;
+    let identity = |instance: &Instance| {
+        let summary = &instance.summary;
+        (summary.uuid.clone(), summary.generation.clone(), summary.created_at.clone())
+    };
+    if identity(before) != identity(after) {
+        return Err(changed("The instance was replaced or restored"));
+    }
+    let names = |instance: &Instance| -> Vec<String> {
+        instance.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect()
+    };
+    let (earlier, present) = (names(before), names(after));
+    for name in &accepted.index.snapshots {
+        if !present.contains(name) {
+            return Err(changed(&format!("Snapshot {name} was deleted or renamed")));
+        }
+    }
+    let mut remarks: Vec<String> = accepted.warning.iter().cloned().collect();
+    for name in present.iter().filter(|name| !earlier.contains(name)) {
+        remarks.push(format!("Snapshot {name} was made during the export"));
+    }
+    for name in earlier.iter().filter(|name| !accepted.index.snapshots.contains(name)) {
+        remarks.push(format!("Snapshot {name} is not in the export"));
+    }
+    if before.summary.status != after.summary.status {
+        remarks.push(format!("The instance went from {} to {}", before.summary.status, after.summary.status));
+    }
+    Ok(remarks)
+}
+
+/// What the export of an instance shows that had one status before and another after.
+fn consistency(before: &Instance, after: &Status) -> Consistency {
+    let quiet = |status: &Status| matches!(status, Status::Stopped | Status::Frozen);
+    let summary = &before.summary;
+    if summary.status == Status::Stopped && *after == Status::Stopped {
+        return Consistency::Stopped;
+    }
+    let driver = summary.root.as_ref().and_then(|root| root.driver.as_deref());
+    // These two drivers export a container from a snapshot that they take; a virtual machine's disk is read live.
+    let snapshots = matches!(driver, Some("btrfs" | "zfs")) && summary.kind == InstanceKind::Container;
+    if snapshots || quiet(&summary.status) && quiet(after) { Consistency::CrashConsistent } else { Consistency::Fuzzy }
+}
+
+fn check_room(circumstances: &Circumstances<'_>, source: &Source, before: &Instance) -> Result<(), AttemptError> {
+    if circumstances.staging == StagingCheck::Skipped {
+        return Ok(());
+    }
+    let staging = circumstances.daemon.staging(source.project().unwrap_or_default())?;
+    let last = (circumstances.last_stream)(source);
+    let needed = space::needed(staging.path.as_deref(), &before.summary, before.snapshots.len(), last);
+    match (staging.free_bytes, needed) {
+        (Some(free), Some(needed)) if free >= needed => Ok(()),
+        (Some(free), Some(needed)) => {
+            let place = staging.path.map_or_else(|| "its backups volume".to_owned(), |path| path.display().to_string());
+            Err(AttemptError::NoRoom { place, free, needed })
+        }
+        _ => Err(AttemptError::UnknownRoom),
+    }
+}
+
+fn later(moment: Timestamp, micros: u64) -> Timestamp {
+    Timestamp::from_micros(moment.as_micros().saturating_add(micros)).unwrap_or(moment)
+}

@@ -1,0 +1,245 @@
+//! Backing up instances of a server: which ones, one after the other, each tried again where that can help.
+
+use crate::backup::attempt::{AttemptError, Circumstances, Fuzzy, StagingCheck, attempt};
+use crate::backup::identity::{Adopt, IdentityError, identify};
+use crate::backup::leftovers;
+use crate::backup::run::{Run, Summary};
+use crate::clock::Clock;
+use crate::daemon::{self, Access, Daemon, DaemonError, Route};
+use crate::monitor::{Event, Monitor, Problem};
+use crate::repo::{Catalog, RepoError, Repository};
+use crate::source::{Selector, Source, SourceKind};
+
+/// Which sources to back up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Selection {
+    /// Every instance of every project.
+    All,
+    /// These.
+    Sources(Vec<Selector>),
+}
+
+/// How to back up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackupOptions {
+    /// The server's name in the repository, where it is not the daemon's own.
+    pub server_name: Option<String>,
+    /// What another certificate under that name means.
+    pub adopt: Adopt,
+    /// Whether a running virtual machine may be read live.
+    pub fuzzy: Fuzzy,
+    /// Whether an unknown staging area is tried.
+    pub staging: StagingCheck,
+}
+
+impl Default for BackupOptions {
+    fn default() -> Self {
+        Self { server_name: None, adopt: Adopt::Refuse, fuzzy: Fuzzy::Refuse, staging: StagingCheck::Required }
+    }
+}
+
+/// Why a run could not begin or go on. What concerns one source alone is in the [`Summary`].
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The daemon cannot be talked to.
+    #[error(transparent)]
+    Daemon(#[from] DaemonError),
+    /// The server is not the one it should be.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepoError),
+    /// The client is not trusted by the daemon.
+    #[error("The daemon does not trust this user with its objects; use its full socket as root or in its group")]
+    Untrusted,
+    /// The source is of a kind that this operation does not back up.
+    #[error("{selector} cannot be backed up from a daemon")]
+    Unsupported {
+        /// What was asked for.
+        selector: String,
+    },
+    /// The source belongs to another server.
+    #[error("{selector} names another server than {server}, which the daemon is")]
+    OtherServer {
+        /// What was asked for.
+        selector: String,
+        /// The daemon's name in the repository.
+        server: String,
+    },
+}
+
+/// What a run would do with one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// The source.
+    pub source: Source,
+    /// What it is, in words.
+    pub what: String,
+}
+
+/// Fencing can end any number of attempts; so many are made for one source.
+const ATTEMPTS_MAX: usize = 3;
+
+/// The sources that a selection means, and the projects that cannot be looked into.
+pub fn plan(
+    repository: &Repository,
+    daemon: &dyn Daemon,
+    selection: &Selection,
+    options: &BackupOptions,
+) -> Result<(Vec<Planned>, Vec<Problem>), BackupError> {
+    let server = daemon.server()?;
+    let name = options.server_name.clone().unwrap_or(server.name);
+    let _ = repository;
+    let listing = daemon.instances()?;
+    let sources = select(&listing, selection, &name)?;
+    let planned = sources.into_iter().map(|source| {
+        let found = listing.instances.iter().find(|one| is(&source, one));
+        let what = found.map_or_else(|| "not on the server".to_owned(), |one| format!("{}, {}", one.kind, one.status));
+        Planned { source, what }
+    });
+    Ok((planned.collect(), problems(&listing)))
+}
+
+/// Backs up.
+pub fn back_up(
+    repository: &Repository,
+    daemon: &dyn Daemon,
+    selection: &Selection,
+    options: &BackupOptions,
+    host: &str,
+    clock: &dyn Clock,
+    monitor: &dyn Monitor,
+) -> Result<Summary, BackupError> {
+    let server = daemon.server()?;
+    if server.access == Access::Untrusted {
+        return Err(BackupError::Untrusted);
+    }
+    let (name, record) = identify(repository, &server, options.server_name.as_deref(), options.adopt, clock.now())?;
+    let listing = daemon.instances()?;
+    let sources = select(&listing, selection, &name)?;
+    leftovers::remove(repository, daemon, &listing.instances, host, monitor)?;
+    let lengths = last_streams(repository, monitor)?;
+    let circumstances = Circumstances {
+        daemon,
+        server: &record,
+        streams: server.streams_exports(),
+        fuzzy: options.fuzzy,
+        staging: options.staging,
+        last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
+    };
+    let mut run = Run::begin(repository, monitor, clock, host)?;
+    for problem in problems(&listing) {
+        run.unreadable(problem);
+    }
+    let mut waiting: Vec<(Source, usize)> = sources.into_iter().rev().map(|source| (source, 0)).collect();
+    while let Some((source, attempts)) = waiting.pop() {
+        let Some(fenced) = one(&mut run, &circumstances, &source)? else {
+            // Points of sources that are finished are committed all the same.
+            run.stop();
+            break;
+        };
+        // Their data is stored; the next attempt finds it known and costs a read.
+        waiting.extend(fenced.into_iter().map(|source| (source, attempts + 1)));
+        if waiting.is_empty() {
+            waiting.extend(run.commit_group()?.into_iter().map(|source| (source, attempts + 1)));
+        }
+        let worn_out = |(_, attempts): &(Source, usize)| *attempts >= ATTEMPTS_MAX;
+        for (source, _) in waiting.extract_if(.., |one| worn_out(one)) {
+            let reason = "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
+            run.fail(source, reason.to_owned());
+        }
+    }
+    Ok(run.finish()?)
+}
+
+/// One source: an attempt, and another by a way that does not depend on a live stream where the first broke. Returns the
+/// sources that were fenced meanwhile, or `None` if the user wants to stop.
+fn one(
+    run: &mut Run<'_>,
+    circumstances: &Circumstances<'_>,
+    source: &Source,
+) -> Result<Option<Vec<Source>>, RepoError> {
+    let routes: &[Route] =
+        if circumstances.streams { &[Route::Any, Route::Any, Route::Staged] } else { &[Route::Any, Route::Any] };
+    let mut left = routes.iter().copied().peekable();
+    while let Some(route) = left.next() {
+        match attempt(run, circumstances, source, route) {
+            Ok(fenced) => return Ok(Some(fenced)),
+            Err(AttemptError::Repository(error)) => return Err(error),
+            Err(AttemptError::Stopped | AttemptError::Daemon(DaemonError::Stopped { .. })) => return Ok(None),
+            Err(error) if error.is_transient() && left.peek().is_some() => {
+                run.monitor
+                    .event(Event::Said { object: source.to_string(), message: format!("{error}; trying again") });
+            }
+            Err(error) => {
+                run.fail(source.clone(), describe(&error));
+                return Ok(Some(Vec::new()));
+            }
+        }
+    }
+    Ok(Some(Vec::new()))
+}
+
+/// The message with what caused it, in one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let words = next.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+fn is(source: &Source, instance: &daemon::Summary) -> bool {
+    source.name == instance.name && source.project() == Some(&instance.project)
+}
+
+fn problems(listing: &daemon::Listing) -> Vec<Problem> {
+    let problem = |(project, error): &(String, DaemonError)| Problem {
+        object: format!("project {project}"),
+        message: describe(error),
+    };
+    listing.problems.iter().map(problem).collect()
+}
+
+fn select(listing: &daemon::Listing, selection: &Selection, server: &str) -> Result<Vec<Source>, BackupError> {
+    match selection {
+        Selection::All => {
+            let mut sources: Vec<Source> =
+                listing.instances.iter().map(|one| Source::instance(server, &one.project, &one.name)).collect();
+            sources.sort_unstable();
+            Ok(sources)
+        }
+        Selection::Sources(selectors) => {
+            let mut sources = Vec::with_capacity(selectors.len());
+            for selector in selectors {
+                if !matches!(selector.kind, SourceKind::Instance { .. }) {
+                    return Err(BackupError::Unsupported { selector: selector.to_string() });
+                }
+                if selector.server.as_deref().is_some_and(|named| named != server) {
+                    let (selector, server) = (selector.to_string(), server.to_owned());
+                    return Err(BackupError::OtherServer { selector, server });
+                }
+                let source = selector.on(server);
+                if !sources.contains(&source) {
+                    sources.push(source);
+                }
+            }
+            Ok(sources)
+        }
+    }
+}
+
+/// Lengths of the streams in the repository, oldest first; unknown to write keys.
+fn last_streams(repository: &Repository, monitor: &dyn Monitor) -> Result<Vec<(Source, u64)>, RepoError> {
+    if repository.read_keys().is_err() {
+        return Ok(Vec::new());
+    }
+    let catalog = Catalog::read(repository, monitor)?;
+    Ok(catalog.points().iter().map(|(_, point)| (point.source.clone(), point.content.stream_len)).collect())
+}

@@ -1,0 +1,120 @@
+//! What an interrupted run left on the daemon: backups under a name of ours whose session is over.
+//!
+//! A name alone never justifies a deletion: the session that it carries must be gone, have its point, or belong to a
+//! process of this host that does not run any more.
+
+use std::fmt;
+
+use crate::daemon::{Daemon, DaemonError, Summary};
+use crate::id::{PointId, RepositoryId};
+use crate::monitor::{Event, Monitor, Problem};
+use crate::repo::{RepoError, Repository};
+
+/// Digits of the repository's and of the session's id in a name: 64 and 128 bits.
+const REPOSITORY_DIGITS: usize = 16;
+const SESSION_DIGITS: usize = 32;
+const PREFIX: &str = "holdall-";
+
+/// The name of what a session makes on a daemon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TemporaryName {
+    repository: String,
+    session: String,
+}
+
+impl TemporaryName {
+    pub(super) fn new(repository: RepositoryId, session: PointId) -> Self {
+        let digits = |text: String, count| text.chars().take(count).collect();
+        Self {
+            repository: digits(repository.to_string(), REPOSITORY_DIGITS),
+            session: digits(session.to_string(), SESSION_DIGITS),
+        }
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        let (repository, session) = name.strip_prefix(PREFIX)?.split_once('-')?;
+        let is_hex = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (is_hex(repository, REPOSITORY_DIGITS) && is_hex(session, SESSION_DIGITS))
+            .then(|| Self { repository: repository.to_owned(), session: session.to_owned() })
+    }
+}
+
+impl fmt::Display for TemporaryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}-{}", self.repository, self.session)
+    }
+}
+
+/// Removes what dead sessions of this repository left with these instances.
+pub(super) fn remove(
+    repository: &Repository,
+    daemon: &dyn Daemon,
+    instances: &[Summary],
+    host: &str,
+    monitor: &dyn Monitor,
+) -> Result<(), RepoError> {
+    let mut sessions = None;
+    for instance in instances {
+        // Deleted since it was listed, or not ours to look into: its own backup will tell.
+        let Ok(backups) = daemon.backups(&instance.project, &instance.name) else { continue };
+        for backup in backups {
+            let Some(name) = TemporaryName::parse(&backup.name) else { continue };
+            if !repository.id().to_string().starts_with(&name.repository) {
+                continue;
+            }
+            let sessions = match &mut sessions {
+                Some(sessions) => sessions,
+                empty => empty.insert(repository.list_sessions()?),
+            };
+            if is_over(repository, sessions, &name, host)? {
+                let deleted = daemon.delete_backup(&instance.project, &instance.name, &backup.name);
+                tell(monitor, instance, &backup.name, deleted);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether the session of a temporary object is over.
+fn is_over(repository: &Repository, sessions: &[PointId], name: &TemporaryName, host: &str) -> Result<bool, RepoError> {
+    let Some(session) = sessions.iter().find(|id| id.to_string().starts_with(&name.session)) else { return Ok(true) };
+    if repository.has_verdict(*session)? {
+        return Ok(true);
+    }
+    match repository.read_session(*session) {
+        Ok(record) => Ok(record.is_surely_dead(host)),
+        Err(RepoError::Gone { .. }) => Ok(true),
+        // Nobody knows whose it is: it stays until its time on the daemon is over.
+        Err(_) => Ok(false),
+    }
+}
+
+fn tell(monitor: &dyn Monitor, instance: &Summary, backup: &str, deleted: Result<(), DaemonError>) {
+    let object = format!("{}/{}", instance.project, instance.name);
+    monitor.event(match deleted {
+        Ok(()) => {
+            Event::Said { object, message: format!("removed {backup}, which an interrupted run left on the daemon") }
+        }
+        Err(DaemonError::NotFound { .. }) => return,
+        Err(error) => Event::Problem(Problem {
+            object,
+            message: format!("{backup}, which an interrupted run left on the daemon, cannot be removed: {error}"),
+        }),
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_recognised_again_and_others_are_not() {
+        let name = TemporaryName::new(RepositoryId::from_bytes([0xab; 32]), PointId::from_bytes([0x12; 32]));
+        let text = name.to_string();
+        assert_eq!(text.len(), 8 + 16 + 1 + 32);
+        assert_eq!(TemporaryName::parse(&text), Some(name));
+        for other in ["backup0", "holdall-", "holdall-nightly", &text[..text.len() - 1], &text.replace("ab", "xy")] {
+            assert_eq!(TemporaryName::parse(other), None, "{other}");
+        }
+    }
+}
