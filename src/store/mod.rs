@@ -234,6 +234,9 @@ pub enum StoreErrorKind {
     /// A sync of a directory failed earlier: what the kernel says about later ones is worth nothing.
     #[error("an earlier sync of this store failed, so nothing more is written to it before it is opened again")]
     Untrusted,
+    /// Somebody took the put's temporary file for a dead one and removed it.
+    #[error("its temporary file was removed while it was written")]
+    TemporaryGone,
     /// The operating system gave no random bytes for a temporary name.
     #[error("there are no random bytes")]
     NoRandom,

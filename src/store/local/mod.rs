@@ -241,7 +241,7 @@ impl LocalStore {
     /// Writes a file without an object's name, durably. It is removed again unless it is published.
     fn write_temporary<'a>(&'a self, directory: BorrowedFd<'a>, parts: &[&[u8]]) -> Result<TemporaryFile<'a>, Cause> {
         let name = temporary_name()?;
-        let file = self.calls.create(directory, &name)?;
+        let file = self.calls.create(directory, &name).map_err(|failed| self.not_written(directory, failed))?;
         let temporary = TemporaryFile { calls: self.calls.as_ref(), directory, name };
         self.write_parts(&file, parts)?;
         // If this fails, the kernel may have dropped the bytes: the file goes, and a later put begins with a new one.
@@ -253,6 +253,18 @@ impl LocalStore {
         // Closed before its name goes: NFS keeps an open file under yet another name.
         drop(file);
         Ok(temporary)
+    }
+
+    /// Why a temporary file could not be made or named. An object that is being put is never "not there".
+    fn not_written(&self, directory: BorrowedFd<'_>, failed: io::Error) -> Cause {
+        let cause = Cause::from(failed);
+        match cause.kind {
+            StoreErrorKind::NotFound => match self.missing_object(directory) {
+                Cause { kind: StoreErrorKind::NotFound, .. } => Cause { kind: StoreErrorKind::TemporaryGone, ..cause },
+                gone => gone,
+            },
+            _ => cause,
+        }
     }
 
     fn write_parts(&self, file: &File, parts: &[&[u8]]) -> Result<(), Cause> {
@@ -277,7 +289,7 @@ impl LocalStore {
                 Err(failed) => match Errno::from_io_error(&failed) {
                     Some(Errno::EXIST) => return Ok(false),
                     Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.links.store(true, Ordering::Relaxed),
-                    _ => return Err(failed.into()),
+                    _ => return Err(self.not_written(temporary.directory, failed)),
                 },
             }
         }
@@ -288,7 +300,7 @@ impl LocalStore {
                 Some(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
                     Err(Cause { kind: StoreErrorKind::Unsupported, ..failed.into() })
                 }
-                _ => Err(failed.into()),
+                _ => Err(self.not_written(temporary.directory, failed)),
             },
         }
     }
