@@ -38,6 +38,15 @@ pub enum FileSystem {
     },
 }
 
+/// A way to give a file a name only if the name is free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// A rename that must not replace.
+    Rename,
+    /// A second name; the first one is removed afterwards.
+    Link,
+}
+
 impl FileSystem {
     /// The file system of an open directory.
     pub(super) fn of(directory: impl AsFd) -> io::Result<Self> {
@@ -50,6 +59,16 @@ impl FileSystem {
             magic if VOLATILE_MAGIC.contains(&magic) => Self::Volatile,
             magic => Self::Other { magic },
         })
+    }
+
+    /// The ways to give a file a name that is free, in the order in which they are tried. A local file system makes a
+    /// rename that does not replace in one step. Elsewhere only a link is known never to replace; what renames there
+    /// may ignore that it should not, which the probe of a new repository finds.
+    pub(super) fn namings(self) -> [Naming; 2] {
+        match self {
+            Self::Local | Self::Volatile => [Naming::Rename, Naming::Link],
+            Self::Nfs { .. } | Self::Other { .. } => [Naming::Link, Naming::Rename],
+        }
     }
 
     /// Whether a directory that cannot be synced needs no sync, because its changes were made by a server.

@@ -27,6 +27,7 @@ use crate::clock::Timestamp;
 use crate::id;
 use crate::limits::{KIB, PIECE_BYTES};
 use calls::{Calls, Kernel};
+use capacity::Naming;
 pub use capacity::{Capacity, FileSystem};
 
 /// Begins the name of every file that is not an object yet. No object's name begins with a dot.
@@ -54,8 +55,6 @@ pub struct LocalStore {
     root: OwnedFd,
     file_system: FileSystem,
     calls: Box<dyn Calls>,
-    /// Set once the file system has shown that it cannot rename without replacing.
-    links: AtomicBool,
     /// Set once a directory could not be synced: the kernel reports such a loss a single time.
     untrusted: AtomicBool,
 }
@@ -120,7 +119,7 @@ impl LocalStore {
         let path = std::path::absolute(path)?;
         let root = retry_on_intr(|| fs::openat(CWD, &path, DIRECTORY_FLAGS, Mode::empty()))?;
         let file_system = FileSystem::of(&root)?;
-        Ok(Self { path, root, file_system, calls, links: AtomicBool::new(false), untrusted: AtomicBool::new(false) })
+        Ok(Self { path, root, file_system, calls, untrusted: AtomicBool::new(false) })
     }
 
     fn require_empty(&self) -> Result<(), Cause> {
@@ -283,26 +282,19 @@ impl LocalStore {
 
     /// Gives a file its name, if that is free, and says whether it was.
     fn publish(&self, mut temporary: TemporaryFile<'_>, leaf: &str) -> Result<bool, Cause> {
-        if !self.links.load(Ordering::Relaxed) {
-            match temporary.rename_if_free(leaf) {
-                Ok(()) => return Ok(true),
-                Err(failed) => match Errno::from_io_error(&failed) {
-                    Some(Errno::EXIST) => return Ok(false),
-                    Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.links.store(true, Ordering::Relaxed),
-                    _ => return Err(self.not_written(temporary.directory, failed)),
-                },
+        for naming in self.file_system.namings() {
+            let (named, missing): (_, &[Errno]) = match naming {
+                Naming::Rename => (temporary.rename_if_free(leaf), &[Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP]),
+                Naming::Link => (temporary.link(leaf), &[Errno::PERM, Errno::NOSYS, Errno::OPNOTSUPP]),
+            };
+            let Err(failed) = named else { return Ok(true) };
+            match Errno::from_io_error(&failed) {
+                Some(Errno::EXIST) => return Ok(false),
+                Some(errno) if missing.contains(&errno) => {}
+                _ => return Err(self.not_written(temporary.directory, failed)),
             }
         }
-        match self.calls.link(temporary.directory, &temporary.name, leaf) {
-            Ok(()) => Ok(true),
-            Err(failed) => match Errno::from_io_error(&failed) {
-                Some(Errno::EXIST) => Ok(false),
-                Some(Errno::PERM | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                    Err(Cause { kind: StoreErrorKind::Unsupported, ..failed.into() })
-                }
-                _ => Err(self.not_written(temporary.directory, failed)),
-            },
-        }
+        Err(StoreErrorKind::Unsupported.into())
     }
 
     /// Whether a taken name holds these very bytes: a server whose answer was lost says "exists" of our own link.
@@ -519,6 +511,10 @@ impl TemporaryFile<'_> {
         // Nothing stands under it any more.
         self.name.clear();
         Ok(())
+    }
+
+    fn link(&self, leaf: &str) -> io::Result<()> {
+        self.calls.link(self.directory, &self.name, leaf)
     }
 }
 

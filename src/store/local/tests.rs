@@ -405,6 +405,19 @@ fn a_file_system_without_link_and_rename_is_found_by_the_probe() {
 }
 
 #[test]
+fn only_a_local_disk_is_trusted_to_rename_without_replacing() {
+    let (_root, mut store, script) = scripted(Script::default());
+    for file_system in [FileSystem::Nfs { listing_seconds: None }, FileSystem::Other { magic: 1 }] {
+        store.file_system = file_system;
+        assert_eq!(put(&store, &store.list(&OBJECTS).unwrap().len().to_string(), b"x"), Ok(Put::Created));
+        assert!(script.take().iter().any(|step| matches!(step, Step::Link(..))));
+    }
+    store.file_system = FileSystem::Local;
+    assert_eq!(put(&store, "x", b"x"), Ok(Put::Created));
+    assert!(script.take().iter().any(|step| matches!(step, Step::Rename(..))));
+}
+
+#[test]
 fn a_put_whose_temporary_file_was_removed_says_so() {
     let (_root, store, script) = scripted(Script::default());
     script.fail(4, Errno::NOENT, Fails::WithoutEffect);
