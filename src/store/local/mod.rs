@@ -239,9 +239,10 @@ impl LocalStore {
 
     /// Writes a file without an object's name, durably. It is removed again unless it is published.
     fn write_temporary<'a>(&'a self, directory: BorrowedFd<'a>, parts: &[&[u8]]) -> Result<TemporaryFile<'a>, Cause> {
-        let name = temporary_name()?;
-        let file = self.calls.create(directory, &name).map_err(|failed| self.not_written(directory, failed))?;
-        let temporary = TemporaryFile { calls: self.calls.as_ref(), directory, name };
+        let temporary = TemporaryFile { calls: self.calls.as_ref(), directory, name: temporary_name()? };
+        // Closed before its name goes, on every way out: NFS keeps an open file under yet another name.
+        let file =
+            self.calls.create(directory, &temporary.name).map_err(|failed| self.not_written(directory, failed))?;
         self.write_parts(&file, parts)?;
         // If this fails, the kernel may have dropped the bytes: the file goes, and a later put begins with a new one.
         self.calls.sync(file.as_fd())?;
@@ -249,7 +250,6 @@ impl LocalStore {
         if bytes != expected {
             return Err(StoreErrorKind::Truncated { bytes, expected }.into());
         }
-        // Closed before its name goes: NFS keeps an open file under yet another name.
         drop(file);
         Ok(temporary)
     }
