@@ -52,7 +52,7 @@ pub enum DaemonError {
         group: String,
     },
     /// The object is not there.
-    #[error("No such {object}{}", after(words))]
+    #[error("Not found: {object}{}", after(words))]
     NotFound {
         /// What was asked for.
         object: String,
@@ -60,7 +60,7 @@ pub enum DaemonError {
         words: String,
     },
     /// An object of that name is there already.
-    #[error("There is already {object}{}", after(words))]
+    #[error("{object} exists already{words}", object = capital(object), words = after(words))]
     NameTaken {
         /// What was to be made.
         object: String,
@@ -223,7 +223,7 @@ impl DaemonError {
             Self::NoSpace { object, words }
         } else if status == 403 || says(&["doesn't allow for", "certificate is restricted", "project is restricted"]) {
             Self::Restricted { object, words }
-        } else if says(&["already exists", "unique constraint failed", "seems to exist on"]) {
+        } else if says(&["already exists", "already in use", "unique constraint failed", "seems to exist on"]) {
             Self::NameTaken { object, words }
         } else if status == 412 {
             Self::Changed { object, words }
@@ -231,6 +231,14 @@ impl DaemonError {
             Self::NotFound { object, words }
         } else {
             Self::Refused { object, status, words }
+        }
+    }
+
+    /// The same error about another object, where a request concerns two.
+    pub(super) fn name_taken_by(self, other: String) -> Self {
+        match self {
+            Self::NameTaken { words, .. } => Self::NameTaken { object: other, words },
+            error => error,
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) fn open(
 
 /// Deletes a backup and waits for that; one that is gone already is no error.
 pub(super) fn delete_backup(api: &Api, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError> {
-    let object = format!("backup {backup} of {}", instance_object(project, instance));
+    let object = backup_object(project, instance, backup);
     let target = Target::new(&["instances", instance, "backups", backup])?.project(project);
     match api.change(&Call::new(Method::Delete, target, &object)) {
         Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
@@ -55,6 +55,10 @@ pub(super) fn delete_backup(api: &Api, project: &str, instance: &str, backup: &s
         Err(DaemonError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn backup_object(project: &str, instance: &str, backup: &str) -> String {
+    format!("backup {backup} of {}", instance_object(project, instance))
 }
 
 struct Exporter<'a> {
@@ -149,7 +153,8 @@ impl Exporter<'_> {
         let end = self.api.wait(&id, &self.object, progress)?;
         // A failed creation has removed its own, and if the name was taken the backup is somebody else's.
         staged.armed = !matches!(end, End::Failure(_));
-        end.or_look(&self.object, || Err(DaemonError::OperationLost { object: self.object.clone() }))?;
+        end.or_look(&self.object, || Err(DaemonError::OperationLost { object: self.object.clone() }))
+            .map_err(|error| error.name_taken_by(backup_object(&staged.project, &staged.instance, &staged.name)))?;
         let target = Target::new(&["instances", &self.request.name, "backups", &self.request.backup_name, "export"])?;
         let reply = self.api.open(&Call::get(target.project(&self.request.project), &self.object))?;
         if reply.status != 200 || !is_octets(&reply) {

@@ -30,6 +30,9 @@ const WRITABLE: [&str; 7] = ["architecture", "config", "description", "devices",
 /// How daemons are told "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// The longest name of an instance in bytes: it becomes a host name.
+const INSTANCE_NAME_BYTES_MAX: usize = 63;
+
 /// A daemon on this machine.
 #[derive(Debug)]
 pub struct LocalDaemon {
@@ -226,13 +229,7 @@ impl Daemon for LocalDaemon {
     ) -> Result<(), DaemonError> {
         let object = instance_object(&request.project, &request.name);
         let server = self.known()?;
-        for (name, what) in [(Some(&request.name), "the name of an instance"), (request.pool.as_ref(), "a pool's name")]
-        {
-            if let Some(name) = name.filter(|name| name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
-            {
-                return Err(DaemonError::BadName { name: name.clone(), what });
-            }
-        }
+        check_names(request)?;
         self.require_project(&request.project)?;
         if let Some(pool) = &request.pool {
             self.require_pool(pool)?;
@@ -311,13 +308,16 @@ impl Daemon for LocalDaemon {
     fn rename_instance(&self, project: &str, from: &str, to: &str) -> Result<(), DaemonError> {
         let object = instance_object(project, from);
         let target = Target::new(&["instances", from])?.project(project);
-        let end = self.api.change(&Call::new(Method::Post, target, &object).json(&json!({ "name": to })))?;
-        end.or_look(&object, || {
-            if self.exists(project, to)? && !self.exists(project, from)? {
-                return Ok(());
-            }
-            Err(DaemonError::OperationLost { object: object.clone() })
-        })
+        let end = self.api.change(&Call::new(Method::Post, target, &object).json(&json!({ "name": to })));
+        let renamed = end.and_then(|end| {
+            end.or_look(&object, || {
+                if self.exists(project, to)? && !self.exists(project, from)? {
+                    return Ok(());
+                }
+                Err(DaemonError::OperationLost { object: object.clone() })
+            })
+        });
+        renamed.map_err(|error| error.name_taken_by(instance_object(project, to)))
     }
 
     fn delete_instance(&self, project: &str, name: &str) -> Result<(), DaemonError> {
@@ -387,6 +387,22 @@ impl LocalDaemon {
         let resources: WireResources = self.api.get(target, "the space of the pool for backups").ok()?;
         let space = resources.space;
         (space.total > 0).then(|| space.total.saturating_sub(space.used))
+    }
+}
+
+/// Refuses before the upload what the daemon refuses after it, and what cannot stand in a header.
+fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
+    let name = &request.name;
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if !plain || name.is_empty() || name.len() > INSTANCE_NAME_BYTES_MAX || name.starts_with('-') || name.ends_with('-')
+    {
+        return Err(DaemonError::BadName { name: name.clone(), what: "the name of an instance" });
+    }
+    match &request.pool {
+        Some(pool) if pool.is_empty() || !pool.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(DaemonError::BadName { name: pool.clone(), what: "the name of a storage pool" })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The daemon port: what this program asks of an LXD or Incus server, in its own words, and the adapter for both.
 //!
 //! [`Daemon`] is synchronous and speaks of instances, exports and imports; [`LocalDaemon`] implements it over the unix
-//! socket. Layers, each knowing only those before it: [`flavor`](Flavor) (products and
+//! socket, `fake::FakeDaemon` in memory for tests. Layers, each knowing only those before it: [`flavor`](Flavor) (products and
 //! sockets), `http` (the one file with async types), `api` (the envelope), `operation` (waiting), `export` (one stream),
 //! `local` (the adapter). Invariants: nothing is gated on versions, only on `api_extensions`; an export's reader sees an
 //! end only where the daemon said so; an import whose input fails is never completed; memory is bounded; nothing that
@@ -11,6 +11,8 @@
 mod api;
 mod error;
 mod export;
+#[cfg(any(test, feature = "testing"))]
+pub mod fake;
 mod flavor;
 mod http;
 mod local;

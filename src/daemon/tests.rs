@@ -376,7 +376,7 @@ fn the_backup_of_a_failed_operation_is_not_deleted() {
     // If its name was taken, it is somebody else's.
     let server = staging(ended(400, "Create backup: Backup \"web1/holdall-1\" already exists"), Vec::new());
     let error = export(&server, Route::Any).unwrap_err();
-    assert!(matches!(error, DaemonError::NameTaken { .. }), "{error}");
+    assert!(error.to_string().starts_with("Backup holdall-1 of instance web1 exists already"), "{error}");
     assert!(server.lines().iter().all(|line| !line.starts_with("DELETE")));
 }
 
@@ -486,7 +486,7 @@ fn an_instance_is_none_only_in_a_project_that_exists() {
     let server = Server::start(|seen| usual(seen, "lxd", &[]));
     assert_eq!(server.daemon().instance("default", "web1").unwrap(), None);
     let error = server.daemon().instance("lab", "web1").unwrap_err();
-    assert_eq!(error.to_string(), "No such project lab");
+    assert_eq!(error.to_string(), "Not found: project lab");
 }
 
 #[test]
@@ -616,12 +616,17 @@ fn a_taken_name_or_an_unknown_project_is_refused_before_the_upload() {
         _ => usual(seen, "incus", &[]),
     });
     let error = taken.daemon().import(&into_web2(), &mut &b"tar"[..], &mut |_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "There is already instance web2");
+    assert_eq!(error.to_string(), "Instance web2 exists already");
     let unknown = ImportRequest { project: "lab".to_owned(), ..into_web2() };
     assert!(taken.daemon().import(&unknown, &mut &b"tar"[..], &mut |_| ()).is_err());
     let pool = ImportRequest { pool: Some("fast".to_owned()), ..into_web2() };
     let error = taken.daemon().import(&pool, &mut &b"tar"[..], &mut |_| ()).unwrap_err();
-    assert_eq!(error.to_string(), "No such storage pool fast");
+    assert_eq!(error.to_string(), "Not found: storage pool fast");
+    for name in ["", "a b", "a_b", "-a", "a-", "ü", &"a".repeat(64)] {
+        let request = ImportRequest { name: name.to_owned(), ..into_web2() };
+        let error = taken.daemon().import(&request, &mut &b"tar"[..], &mut |_| ()).unwrap_err();
+        assert!(matches!(error, DaemonError::BadName { .. }), "{error}");
+    }
     assert!(taken.lines().iter().all(|line| !line.starts_with("POST")));
 }
 
