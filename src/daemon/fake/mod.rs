@@ -275,7 +275,7 @@ fn set_config(object: &mut Value, config_key: &str, value: Option<&str>) {
     };
 }
 
-fn nonsense(object: &str, error: impl ToString) -> DaemonError {
+fn nonsense(object: &str, error: impl std::fmt::Display) -> DaemonError {
     DaemonError::Protocol { object: object.to_owned(), problem: error.to_string() }
 }
 

@@ -193,8 +193,7 @@ impl FakeInstance {
 
 /// A uuid that depends on the name alone.
 pub(super) fn uuid_of(name: &str) -> String {
-    let hash = xxhash_rust::xxh3::xxh3_128(name.as_bytes()).to_be_bytes();
-    let mut text: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut text = format!("{:032x}", xxhash_rust::xxh3::xxh3_128(name.as_bytes()));
     for position in [20, 16, 12, 8] {
         text.insert(position, '-');
     }
