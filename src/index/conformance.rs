@@ -146,6 +146,14 @@ pub fn segment_id(n: u8) -> SegmentId {
     SegmentId::from_bytes([n; 32])
 }
 
+/// A segment's id, for suites that need many.
+pub fn numbered_segment(n: u64) -> SegmentId {
+    let mut bytes = [0; 32];
+    let [a, b, c, d, e, f, g, h, ..] = &mut bytes;
+    [*a, *b, *c, *d, *e, *f, *g, *h] = n.to_be_bytes();
+    SegmentId::from_bytes(bytes)
+}
+
 fn pack_id(n: u8) -> PackId {
     PackId::from_bytes([n; 32])
 }

@@ -2,15 +2,16 @@
 //!
 //! One column family; the first byte of a key says what it is. Knows no file and no lock.
 //!
-//! Facts are keyed by chunk id and statement number, and the chunk id is RocksDB's key prefix: filters hold prefixes
-//! only, so that one seek answers for all packs of a chunk, and a miss ends at a filter. Integers are big-endian, so that
-//! the order of bytes is the order of numbers.
+//! A chunk has one key, and its value lists all its places, each with the number of the statement that it is from. A place
+//! is added by a *merge*, RocksDB's write that reads nothing. So one get answers for all packs of a chunk, and a miss ends
+//! at a filter; with the number in the key it takes an iterator, which costs twice as much. Integers are big-endian, so
+//! that the order of bytes is the order of numbers.
 
 use std::path::Path;
 
 use rocksdb::{
-    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, Options, ReadOptions,
-    SliceTransform, WriteOptions,
+    BlockBasedIndexType, BlockBasedOptions, Cache, DB, DBCompressionType, LogLevel, MergeOperands, Options,
+    WriteOptions,
 };
 
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
@@ -22,10 +23,10 @@ use crate::pack::{Location, PackKind};
 
 /// The layout that this file describes.
 const LAYOUT: u32 = 1;
-/// First byte of the keys of facts.
-pub(super) const FACT: u8 = b'c';
-/// The first byte behind all keys of facts.
-pub(super) const FACT_END: u8 = b'd';
+/// First byte of the keys of chunks.
+pub(super) const CHUNK: u8 = b'c';
+/// The first byte behind all keys of chunks.
+pub(super) const CHUNK_END: u8 = b'd';
 /// Key of the head: layout and repository.
 const HEAD: &[u8] = b"h";
 /// Key of the next statement number that was never given out.
@@ -33,17 +34,25 @@ const NEXT: &[u8] = b"n";
 /// First byte of the keys of absorbed segments.
 const SEGMENT: u8 = b's';
 
-const FACT_PREFIX_BYTES: usize = 1 + ID_BYTES;
-/// Bytes of the key of a fact: tag, chunk id, statement number.
-pub(super) const FACT_KEY_BYTES: usize = FACT_PREFIX_BYTES + 4;
-/// The key of a fact.
-pub(super) type FactKey = [u8; FACT_KEY_BYTES];
-/// Bytes of a location.
-pub(super) const LOCATION_BYTES: usize = 24;
+/// Bytes of a chunk's key.
+pub(super) const CHUNK_KEY_BYTES: usize = 1 + ID_BYTES;
+/// The key of a chunk.
+pub(super) type ChunkKey = [u8; CHUNK_KEY_BYTES];
+/// Bytes of a place.
+pub(super) const PLACE_BYTES: usize = 28;
+/// One place of a chunk in the chunk's value: statement number, then location.
+pub(super) type Place = [u8; PLACE_BYTES];
+
+/// Name of the merge operator; part of what RocksDB checks when it opens an index.
+const MERGE_NAME: &str = "holdall.places";
+/// Chunks that RocksDB looks up at once.
+const LOOK_UP_CHUNKS: usize = 256;
 
 /// Settings of the database. Memory is fixed: two write buffers and the cache, whatever the number of facts; filters and
 /// indexes are cut into pages that go through the cache, and only the page tables, some 100 KiB per TB, are pinned.
-pub(super) fn options(cache: &Cache) -> Options {
+///
+/// `keep` says whether the places with a statement number may still count; others are left out where places are joined.
+pub(super) fn options(cache: &Cache, keep: impl Fn(u32) -> bool + Send + Sync + Clone + 'static) -> Options {
     let mut table = BlockBasedOptions::default();
     table.set_block_cache(cache);
     table.set_index_type(BlockBasedIndexType::TwoLevelIndexSearch);
@@ -52,12 +61,14 @@ pub(super) fn options(cache: &Cache) -> Options {
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
     table.set_pin_top_level_index_and_filter(true);
     table.set_bloom_filter(10.0, false);
-    table.set_whole_key_filtering(false);
 
     let mut options = Options::default();
     options.set_block_based_table_factory(&table);
-    options.set_prefix_extractor(SliceTransform::create_fixed_prefix(FACT_PREFIX_BYTES));
+    options.set_merge_operator_associative(MERGE_NAME, move |_: &[u8], older: Option<&[u8]>, newer: &MergeOperands| {
+        join(older.into_iter().chain(newer), &keep)
+    });
     options.set_memtable_prefix_bloom_ratio(0.1);
+    options.set_memtable_whole_key_filtering(true);
     options.set_write_buffer_size(INDEX_WRITE_BUFFER_BYTES);
     options.set_max_write_buffer_number(2);
     options.set_target_file_size_base(64 * MIB as u64);
@@ -82,41 +93,40 @@ pub(super) fn unlogged() -> WriteOptions {
     options
 }
 
-/// The key of a fact.
-pub(super) fn fact_key(chunk: &ChunkId, number: u32) -> FactKey {
-    let mut key = [FACT; FACT_KEY_BYTES];
-    let [_, id @ .., _, _, _, _] = &mut key;
-    *id = *chunk.as_bytes();
-    renumber(&mut key, number);
+/// The key of a chunk.
+pub(super) fn chunk_key(id: &ChunkId) -> ChunkKey {
+    let mut key = [CHUNK; CHUNK_KEY_BYTES];
+    let [_, bytes @ ..] = &mut key;
+    *bytes = *id.as_bytes();
     key
 }
 
-/// Gives the key of a fact another statement number.
-pub(super) fn renumber(key: &mut FactKey, number: u32) {
-    let [.., a, b, c, d] = key;
+/// A place in a chunk's value. Of two with one number, the one further back in the pack has the greater bytes.
+pub(super) fn place(number: u32, at: &Location) -> Place {
+    let fields = [number, at.frame, at.offset, at.frame_offset, at.frame_sealed_len, at.frame_plain_len, at.len];
+    let mut place = [0; PLACE_BYTES];
+    for (to, field) in place.as_chunks_mut().0.iter_mut().zip(fields) {
+        *to = field.to_be_bytes();
+    }
+    place
+}
+
+/// The statement number of a place.
+pub(super) fn place_number(place: &Place) -> u32 {
+    let [a, b, c, d, ..] = *place;
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// Gives a place another statement number.
+pub(super) fn renumber(place: &mut Place, number: u32) {
+    let [a, b, c, d, ..] = place;
     [*a, *b, *c, *d] = number.to_be_bytes();
 }
 
-/// The statement number in the key of a fact; nothing if it is another key.
-pub(super) fn fact_number(key: &[u8]) -> Option<u32> {
-    let key: &FactKey = key.try_into().ok()?;
-    let [FACT, .., a, b, c, d] = *key else { return None };
-    Some(u32::from_be_bytes([a, b, c, d]))
-}
-
-/// The value of a fact.
-pub(super) fn location_bytes(at: &Location) -> [u8; LOCATION_BYTES] {
-    let fields = [at.frame, at.offset, at.frame_offset, at.frame_sealed_len, at.frame_plain_len, at.len];
-    let mut bytes = [0; LOCATION_BYTES];
-    for (to, field) in bytes.as_chunks_mut().0.iter_mut().zip(fields) {
-        *to = field.to_be_bytes();
-    }
-    bytes
-}
-
-fn location(bytes: &[u8]) -> Option<Location> {
-    let (fields, []) = bytes.as_chunks() else { return None };
-    let [frame, offset, frame_offset, frame_sealed_len, frame_plain_len, len] = *fields else { return None };
+fn location(place: &Place) -> Option<Location> {
+    let [_, frame, offset, frame_offset, frame_sealed_len, frame_plain_len, len] = *place.as_chunks().0 else {
+        return None;
+    };
     Some(Location {
         frame: u32::from_be_bytes(frame),
         frame_offset: u32::from_be_bytes(frame_offset),
@@ -125,6 +135,25 @@ fn location(bytes: &[u8]) -> Option<Location> {
         offset: u32::from_be_bytes(offset),
         len: u32::from_be_bytes(len),
     })
+}
+
+/// The places in the value of a chunk; nothing if it is no such value.
+pub(super) fn places(value: &[u8]) -> Option<&[Place]> {
+    match value.as_chunks() {
+        (places, []) => Some(places),
+        _ => None,
+    }
+}
+
+/// Joins values of one chunk, older ones first, without the places that count no longer.
+fn join<'a>(values: impl Iterator<Item = &'a [u8]>, keep: impl Fn(u32) -> bool) -> Option<Vec<u8>> {
+    let mut joined = Vec::new();
+    for value in values {
+        for place in places(value)?.iter().filter(|place| keep(place_number(place))) {
+            joined.extend_from_slice(place);
+        }
+    }
+    Some(joined)
 }
 
 /// The key of an absorbed segment.
@@ -196,9 +225,7 @@ pub(super) fn read_contents(
     repository: RepositoryId,
 ) -> Result<Option<(Statements, u32)>, IndexError> {
     let unusable = |reason| IndexError::Unusable { dir: dir.to_owned(), reason };
-    let mut whole = ReadOptions::default();
-    whole.set_total_order_seek(true);
-    let mut entries = db.raw_iterator_opt(whole);
+    let mut entries = db.raw_iterator();
     let Some(head) = db.get_pinned(HEAD).map_err(|error| fault(dir, error))? else {
         entries.seek_to_first();
         entries.status().map_err(|error| fault(dir, error))?;
@@ -246,25 +273,22 @@ pub(super) fn look_up(
     pack_of: impl Fn(u32) -> Option<PackId>,
     found: &mut [Vec<Fact>],
 ) -> Result<(), IndexError> {
-    // One iterator for all, in key order: it stays in the same files and pages from one chunk to the next.
-    let mut asked: Vec<(&ChunkId, &mut Vec<Fact>)> = ids.iter().zip(found).collect();
-    asked.sort_unstable_by_key(|(id, _)| *id);
-    let mut same_chunk = ReadOptions::default();
-    same_chunk.set_prefix_same_as_start(true);
-    let mut entries = db.raw_iterator_opt(same_chunk);
-    for (id, facts) in asked {
-        let first = fact_key(id, 0);
-        let (prefix, _) = first.split_at(FACT_PREFIX_BYTES);
-        entries.seek(first);
-        while let Some((key, value)) = entries.item().filter(|(key, _)| key.starts_with(prefix)) {
-            let fact = fact_number(key).zip(location(value));
-            let (number, at) =
-                fact.ok_or_else(|| IndexError::Unusable { dir: dir.to_owned(), reason: Unusable::Entry("fact") })?;
-            facts.extend(pack_of(number).map(|pack| Fact { pack, at }));
-            entries.next();
+    let broken = || IndexError::Unusable { dir: dir.to_owned(), reason: Unusable::Entry("chunk") };
+    // In key order, neighbours are in the same files and often in the same pages of filters and indexes.
+    let mut asked: Vec<(ChunkKey, &mut Vec<Fact>)> = ids.iter().map(chunk_key).zip(found).collect();
+    asked.sort_unstable_by_key(|(key, _)| *key);
+    for some in asked.chunks_mut(LOOK_UP_CHUNKS) {
+        let values = db.multi_get(some.iter().map(|(key, _)| key));
+        for ((_, facts), value) in some.iter_mut().zip(values) {
+            let Some(value) = value.map_err(|error| fault(dir, error))? else { continue };
+            // Of a chunk that a pack holds twice the last place counts: it comes first here, and the sort is stable.
+            let known = |place: &Place| Some((place_number(place), pack_of(place_number(place))?, location(place)?));
+            let mut places: Vec<_> = places(&value).ok_or_else(broken)?.iter().rev().filter_map(known).collect();
+            places.sort_by_key(|(number, ..)| *number);
+            places.dedup_by_key(|(number, ..)| *number);
+            facts.extend(places.into_iter().map(|(_, pack, at)| Fact { pack, at }));
+            arrange(facts);
         }
-        entries.status().map_err(|error| fault(dir, error))?;
-        arrange(facts);
     }
     Ok(())
 }

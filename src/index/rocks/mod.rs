@@ -10,12 +10,12 @@
 
 mod layout;
 mod load;
-mod place;
+mod owned;
 mod secondary;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CStr;
 use std::fmt;
 use std::io;
@@ -32,9 +32,9 @@ use crate::index::{Fact, Index, IndexError, Load, PackSummary, Unusable};
 use crate::limits::{INDEX_CACHE_BYTES, INDEX_DIRECT_FACTS_MAX};
 use crate::pack::Segment;
 
-use layout::{fact_key, fact_number, fault, location_bytes, look_up, unlogged};
+use layout::{chunk_key, fault, look_up, place, place_number, places, unlogged};
 use load::SortedLoad;
-use place::{Lock, Scratch, make_dir, remove_dir};
+use owned::{Lock, Scratch, make_dir, remove_dir};
 
 pub use secondary::Secondary;
 
@@ -120,7 +120,10 @@ impl Rocks {
     fn open_locked(dir: &Path, repository: RepositoryId, lock: Lock, cache: &Cache) -> Result<Self, IndexError> {
         Scratch::clear(dir).map_err(|error| refused(dir, error))?;
         let state = Shared::default();
-        let mut options = layout::options(cache);
+        let joined = Arc::clone(&state);
+        // Called while readers hold the state, so it must not wait for it; what is dead then goes with a later compaction.
+        let mut options =
+            layout::options(cache, move |number| joined.try_read().map_or(true, |state| !state.is_dead(number)));
         options.create_if_missing(true);
         options.set_compaction_filter_factory(DeadFacts { state: Arc::clone(&state) });
         let db = DB::open(&options, dir.join("db")).map_err(|error| fault(dir, error))?;
@@ -155,7 +158,7 @@ impl Rocks {
         let mut batch = WriteBatch::default();
         for name in named {
             for (chunk, at) in name.fresh.iter().flat_map(|pack| pack.directory.locations()) {
-                batch.put(fact_key(&chunk, name.number), location_bytes(&at));
+                batch.merge(chunk_key(&chunk), place(name.number, &at));
                 if batch.len() >= BATCH_FACTS {
                     self.write(std::mem::take(&mut batch))?;
                 }
@@ -190,7 +193,7 @@ impl Rocks {
         if estimate.unwrap_or(0) > live.saturating_mul(2).saturating_add(DEAD_FACTS_MAX) {
             let mut all = CompactOptions::default();
             all.set_bottommost_level_compaction(BottommostLevelCompaction::ForceOptimized);
-            self.db.compact_range_opt(Some([layout::FACT]), Some([layout::FACT_END]), &all);
+            self.db.compact_range_opt(Some([layout::CHUNK]), Some([layout::CHUNK_END]), &all);
         }
         Ok(())
     }
@@ -280,11 +283,10 @@ struct DeadFacts {
     state: Shared,
 }
 
-/// Keeps the facts of statements that were live, or not settled, when its compaction began. Every fact in the files of a
-/// compaction is older than its filter, so no number is missing for being too new.
+/// Removes chunks all of whose places are dead. A place that a compaction sees is older than the compaction, and its
+/// number was given out before it: no number is taken for dead because it is too new.
 struct LiveFacts {
-    live: HashSet<u32>,
-    settled: u32,
+    state: Shared,
 }
 
 const FILTER_NAME: &CStr = c"holdall.live-facts";
@@ -293,8 +295,7 @@ impl CompactionFilterFactory for DeadFacts {
     type Filter = LiveFacts;
 
     fn create(&mut self, _: CompactionFilterContext) -> LiveFacts {
-        let state = read(&self.state);
-        LiveFacts { live: state.statements.numbers().collect(), settled: state.settled }
+        LiveFacts { state: Arc::clone(&self.state) }
     }
 
     fn name(&self) -> &CStr {
@@ -303,15 +304,21 @@ impl CompactionFilterFactory for DeadFacts {
 }
 
 impl CompactionFilter for LiveFacts {
-    fn filter(&mut self, _: u32, key: &[u8], _: &[u8]) -> Decision {
-        match fact_number(key) {
-            Some(number) if number < self.settled && !self.live.contains(&number) => Decision::Remove,
-            _ => Decision::Keep,
-        }
+    fn filter(&mut self, _: u32, key: &[u8], value: &[u8]) -> Decision {
+        let ([layout::CHUNK, ..], Some(places)) = (key, places(value)) else { return Decision::Keep };
+        let state = read(&self.state);
+        if places.iter().all(|place| state.is_dead(place_number(place))) { Decision::Remove } else { Decision::Keep }
     }
 
     fn name(&self) -> &CStr {
         FILTER_NAME
+    }
+}
+
+impl State {
+    /// Whether a statement number can never count again.
+    fn is_dead(&self, number: u32) -> bool {
+        number < self.settled && self.statements.pack(number).is_none()
     }
 }
 

@@ -12,7 +12,7 @@ use rocksdb::{Cache, DB};
 
 use crate::id::{ChunkId, PackId, RepositoryId, SegmentId};
 use crate::index::rocks::layout::{self, look_up};
-use crate::index::rocks::place::{Lock, Scratch, make_dir};
+use crate::index::rocks::owned::{Lock, Scratch, make_dir};
 use crate::index::rocks::{Rocks, refused};
 use crate::index::statements::{Statement, Statements};
 use crate::index::{Fact, Index, IndexError, Load, PackSummary, arrange};
@@ -64,7 +64,7 @@ impl Secondary {
     /// learnt again and nobody has to wait.
     fn open_base(&self, repository: RepositoryId, cache: &Cache) -> Option<Base> {
         let own = self._scratch.path().join("log");
-        let options = layout::options(cache);
+        let options = layout::options(cache, |_| true);
         // The primary may remove a file between the moment its name is read and that in which it is opened.
         let open = |_| DB::open_as_secondary(&options, self.dir.join("db"), own.clone()).ok();
         let db = (0..LOOK_AGAIN_MAX).find_map(open)?;
