@@ -83,6 +83,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// The model of an index that has absorbed these of the segments of [`check_steps`].
+    pub fn of(absorbed: &BTreeSet<SegmentId>) -> Self {
+        Self { segments: absorbed.iter().map(|id| (*id, segment_of(*id))).collect() }
+    }
+
     /// Asserts that an index gives the same answers.
     pub fn compare(&self, index: &dyn Index) {
         assert_eq!(index.absorbed().unwrap(), self.segments.keys().copied().collect());

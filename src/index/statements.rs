@@ -85,6 +85,12 @@ impl Statements {
         self.numbers.get(key).copied()
     }
 
+    /// The numbers of all live statements.
+    #[cfg(all(test, feature = "rocks"))]
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.by_number.keys().copied()
+    }
+
     /// How many facts are live, counting a chunk in two packs twice.
     pub fn chunks(&self) -> u64 {
         self.by_number.values().map(|live| u64::from(live.statement.summary.chunks)).sum()

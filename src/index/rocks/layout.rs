@@ -278,7 +278,10 @@ pub(super) fn look_up(
     let mut asked: Vec<(ChunkKey, &mut Vec<Fact>)> = ids.iter().map(chunk_key).zip(found).collect();
     asked.sort_unstable_by_key(|(key, _)| *key);
     for some in asked.chunks_mut(LOOK_UP_CHUNKS) {
-        let values = db.multi_get(some.iter().map(|(key, _)| key));
+        let values = match some {
+            [(key, _)] => vec![db.get(key)],
+            _ => db.multi_get(some.iter().map(|(key, _)| key)),
+        };
         for ((_, facts), value) in some.iter_mut().zip(values) {
             let Some(value) = value.map_err(|error| fault(dir, error))? else { continue };
             // Of a chunk that a pack holds twice the last place counts: it comes first here, and the sort is stable.

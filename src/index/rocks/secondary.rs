@@ -23,7 +23,7 @@ use crate::pack::Segment;
 #[derive(Debug)]
 pub struct Secondary {
     // Closed before the directory they are in goes: fields are dropped in this order.
-    overlay: Rocks,
+    pub(super) overlay: Rocks,
     base: Option<Base>,
     dir: PathBuf,
     _scratch: Scratch,
