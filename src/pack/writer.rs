@@ -10,7 +10,7 @@ use crate::codec::Encoder;
 use crate::compress::{self, CompressError, Level};
 use crate::crypto::{PackSealer, SealError, TAG_BYTES, WriteKeys};
 use crate::id::{ChunkId, PackId, RunId};
-use crate::limits::{FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, PACK_BYTES_TARGET};
+use crate::limits::{FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, PACK_BYTES_TARGET, PACK_CHUNKS_MAX, PACK_FRAMES_MAX};
 use crate::pack::{Directory, Frame, PackKind, PackedChunk, SegmentPack, Trailer, padme};
 
 /// A pack that cannot be made.
@@ -93,6 +93,8 @@ pub struct PackWriter {
     bodies: Vec<Vec<u8>>,
     directory: Directory,
     numbered: u32,
+    /// Chunks in frames that were numbered, appended or not.
+    chunks: usize,
     bytes: usize,
 }
 
@@ -104,7 +106,7 @@ impl PackWriter {
         let bytes = header.len();
         let frames_offset = u32::try_from(bytes).unwrap_or(u32::MAX);
         let directory = Directory { kind, run, frames_offset, frames: Vec::new() };
-        Ok(Self { sealer: Arc::new(sealer), header, bodies: Vec::new(), directory, numbered: 0, bytes })
+        Ok(Self { sealer: Arc::new(sealer), header, bodies: Vec::new(), directory, numbered: 0, chunks: 0, bytes })
     }
 
     /// The name that the pack will have.
@@ -117,10 +119,11 @@ impl PackWriter {
         Arc::clone(&self.sealer)
     }
 
-    /// The number for the next frame. Every number given must be appended.
-    pub fn next_number(&mut self) -> u32 {
+    /// The number for this frame, which is the next. Every frame that was given a number must be appended.
+    pub fn number(&mut self, frame: &OpenFrame) -> u32 {
         let number = self.numbered;
         self.numbered += 1;
+        self.chunks += frame.chunks.len();
         number
     }
 
@@ -136,9 +139,12 @@ impl PackWriter {
         self.bodies.push(frame.body);
     }
 
-    /// Whether the pack has reached the size at which it is stored.
+    /// Whether the pack is to be stored now: it has reached its size, or one more frame could exceed what a reader
+    /// accepts. Text that shrinks twentyfold gets there long before the size does.
     pub fn is_full(&self) -> bool {
         self.bytes >= PACK_BYTES_TARGET
+            || self.numbered as usize >= PACK_FRAMES_MAX
+            || self.chunks > PACK_CHUNKS_MAX - FRAME_CHUNKS_MAX
     }
 
     /// Whether no frame was begun.
@@ -205,5 +211,28 @@ impl StoredPack {
     /// Size of the pack file in bytes.
     pub fn bytes(&self) -> u64 {
         self.0.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::ReadKeys;
+
+    #[test]
+    fn a_pack_is_full_before_it_holds_more_chunks_than_a_reader_accepts() {
+        let keys = ReadKeys::generate().unwrap();
+        let mut pack = PackWriter::new(keys.write(), PackKind::Data, RunId::from_bytes([1; 32])).unwrap();
+        let mut frame = OpenFrame::new();
+        for _ in 0..FRAME_CHUNKS_MAX {
+            frame.push(ChunkId::from_bytes([2; 32]), b"x");
+        }
+        assert!(frame.is_full());
+        let mut chunks = 0;
+        while !pack.is_full() {
+            pack.number(&frame);
+            chunks += FRAME_CHUNKS_MAX;
+        }
+        assert_eq!(chunks, PACK_CHUNKS_MAX);
     }
 }

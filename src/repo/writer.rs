@@ -75,7 +75,7 @@ impl Lane {
         }
         let frame = std::mem::take(&mut self.open);
         let pack = self.pack(repository, run)?;
-        let (sealer, number, level) = (pack.sealer(), pack.next_number(), repository.config().level);
+        let (sealer, number, level) = (pack.sealer(), pack.number(&frame), repository.config().level);
         let (done, receiver) = mpsc::channel();
         rayon::spawn(move || {
             // Nobody waits any more if the writer was dropped; then the frame is not wanted.
@@ -133,11 +133,27 @@ impl<'r> Writer<'r> {
 
     /// Ends a stream. Returns the bytes that it added to packs, but for directories.
     pub fn end_stream(&mut self) -> Result<u64, RepoError> {
-        for lane in [&mut self.data, &mut self.meta] {
-            self.stream_bytes += lane.close_frame(self.repository, self.run)?;
-            self.stream_bytes += lane.take_sealed(0)?;
+        for kind in [PackKind::Data, PackKind::Meta] {
+            let (repository, run) = (self.repository, self.run);
+            let lane = self.lane(kind);
+            let bytes = lane.close_frame(repository, run)? + lane.take_sealed(0)?;
+            self.stream_bytes += bytes;
+            self.store_if_full(kind)?;
         }
         Ok(self.stream_bytes)
+    }
+
+    fn lane(&mut self, kind: PackKind) -> &mut Lane {
+        match kind {
+            PackKind::Data => &mut self.data,
+            PackKind::Meta => &mut self.meta,
+        }
+    }
+
+    /// Asked after every frame, also the last one of a stream: many small streams, none of which fills a frame, must not
+    /// make a pack that no reader accepts.
+    fn store_if_full(&mut self, kind: PackKind) -> Result<(), RepoError> {
+        if self.lane(kind).pack.as_ref().is_some_and(PackWriter::is_full) { self.store_pack(kind) } else { Ok(()) }
     }
 
     /// Stores a chunk unless it is known.
@@ -148,18 +164,15 @@ impl<'r> Writer<'r> {
         if let Some(pack) = self.find(id)? {
             return Ok(Added { chunk, pack, new: false });
         }
-        let lane = match kind {
-            PackKind::Data => &mut self.data,
-            PackKind::Meta => &mut self.meta,
-        };
-        let pack = lane.pack(self.repository, self.run)?.id();
+        let (repository, run) = (self.repository, self.run);
+        let lane = self.lane(kind);
+        let pack = lane.pack(repository, run)?.id();
         lane.open.push(id, bytes);
+        let arrived = if lane.open.is_full() { Some(lane.close_frame(repository, run)?) } else { None };
         self.unnamed.insert(id, pack);
-        if lane.open.is_full() {
-            self.stream_bytes += lane.close_frame(self.repository, self.run)?;
-            if lane.pack.as_ref().is_some_and(PackWriter::is_full) {
-                self.store_pack(kind)?;
-            }
+        if let Some(bytes) = arrived {
+            self.stream_bytes += bytes;
+            self.store_if_full(kind)?;
         }
         Ok(Added { chunk, pack, new: true })
     }
@@ -175,12 +188,11 @@ impl<'r> Writer<'r> {
 
     /// Closes the present pack of a kind and stores it beside further work; at most one is being stored at a time.
     fn store_pack(&mut self, kind: PackKind) -> Result<(), RepoError> {
-        let lane = match kind {
-            PackKind::Data => &mut self.data,
-            PackKind::Meta => &mut self.meta,
-        };
-        self.stream_bytes += lane.take_sealed(0)?;
-        let Some(pack) = lane.pack.take().filter(|pack| !pack.is_empty()) else { return Ok(()) };
+        let lane = self.lane(kind);
+        let bytes = lane.take_sealed(0)?;
+        let full = lane.pack.take();
+        self.stream_bytes += bytes;
+        let Some(pack) = full.filter(|pack| !pack.is_empty()) else { return Ok(()) };
         let sealed = pack.finish()?;
         self.join_storing()?;
         let store = self.repository.shared_store();
@@ -220,8 +232,9 @@ impl<'r> Writer<'r> {
     /// Stores everything that was added: packs first, then the segment that names them.
     pub fn flush(&mut self) -> Result<(), RepoError> {
         for kind in [PackKind::Data, PackKind::Meta] {
-            let lane = if kind == PackKind::Data { &mut self.data } else { &mut self.meta };
-            self.stream_bytes += lane.close_frame(self.repository, self.run)?;
+            let (repository, run) = (self.repository, self.run);
+            let bytes = self.lane(kind).close_frame(repository, run)?;
+            self.stream_bytes += bytes;
             self.store_pack(kind)?;
         }
         self.join_storing()?;

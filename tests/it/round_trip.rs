@@ -1,6 +1,13 @@
 //! What goes in comes out, byte for byte.
 
-use crate::fixture::{export_bytes, import_bytes, new, noise, points, tar_of_noise};
+use std::sync::Arc;
+
+use holdall::backup::{ImportRequest, Run, import};
+use holdall::limits::{FRAME_PLAIN_BYTES_MAX, MIB, PACK_BYTES_TARGET};
+use holdall::monitor::Silent;
+use holdall::store::MemoryStore;
+
+use crate::fixture::{clock, export_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise};
 
 #[test]
 fn any_bytes_come_back_as_a_file() {
@@ -38,4 +45,26 @@ fn a_second_import_of_the_same_bytes_stores_no_payload() {
     assert_eq!(second.made[0].statistics.new_chunks, 0);
     assert_eq!(second.stored_bytes, 0);
     assert_eq!(points(&repository).len(), 2);
+}
+
+/// No stream of the run fills a frame, so nothing but the end of each stream can notice that the pack is full.
+#[test]
+fn many_small_streams_of_one_run_do_not_make_one_endless_pack() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let clock = clock();
+    let mut run = Run::begin(&repository, &Silent, &clock, "test-host").unwrap();
+    let streams = u64::try_from(PACK_BYTES_TARGET / MIB).unwrap() + 2;
+    for n in 0..streams {
+        let source = Some(format!("file:{n}").parse().unwrap());
+        let (label, server) = (n.to_string(), String::new());
+        let input = &mut &noise(n, MIB)[..];
+        import(&mut run, ImportRequest { label, input, bytes: None, source, server }).unwrap();
+    }
+    run.finish().unwrap();
+    let repository = reopen(store);
+    let packs = repository.list_packs().unwrap();
+    let longest = packs.iter().map(|(_, bytes)| *bytes).max().unwrap();
+    assert!(longest < (PACK_BYTES_TARGET + FRAME_PLAIN_BYTES_MAX) as u64 && packs.len() > 2, "{packs:?}");
+    assert_eq!(points(&repository).len() as u64, streams);
 }
