@@ -75,6 +75,9 @@ pub const PART_BYTES_MAX: usize = MIB;
 pub const PART_ENVELOPE_BYTES_MIN: usize = 256 * KIB;
 /// A recipe part ends at the next entry once it covers this many envelope bytes.
 pub const PART_ENVELOPE_BYTES_TARGET: usize = MIB;
+/// The most envelope bytes of one part that a reader accepts: a part ends at the first boundary behind its target, and
+/// between two boundaries stand the extensions of one member and its sparse map at most.
+pub const PART_ENVELOPE_BYTES_MAX: usize = 32 * MIB;
 /// The longest first path that the table of parts keeps, in bytes; a longer one is cut, which search allows for.
 pub const PART_PATH_BYTES_MAX: usize = 4 * KIB;
 /// The most packs that one point may need.
@@ -188,6 +191,9 @@ const _: () = assert!(PACK_BYTES_TARGET + FRAME_SEALED_BYTES_MAX < PACK_BYTES_MA
 const _: () = assert!(PACK_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(PART_BYTES_MIN < PART_BYTES_TARGET && PART_BYTES_TARGET < PART_BYTES_MAX);
 const _: () = assert!(PART_BYTES_MAX <= CHUNK_BYTES_MAX);
+const _: () = assert!(
+    PART_ENVELOPE_BYTES_TARGET + TAR_EXTENSION_BYTES_MAX + TAR_SPARSE_MAP_BYTES_MAX + 4 * KIB < PART_ENVELOPE_BYTES_MAX
+);
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(2 * crate::id::ID_BYTES + 21 <= STORE_PART_BYTES_MAX);
 const _: () = assert!(RESTORE_BATCH_BYTES + FRAME_PLAIN_BYTES_MAX < RESTORE_WINDOW_BYTES);

@@ -94,7 +94,7 @@ pub struct Content {
     pub recipe_digest: [u8; 32],
     /// The chunks that make up the table of parts.
     pub table: Vec<ChunkRef>,
-    /// The packs that hold every chunk of the stream, its recipe and its table.
+    /// The packs that hold every chunk of the stream, its recipe and its table; ascending, each once.
     pub packs: Vec<PackId>,
 }
 
@@ -265,7 +265,13 @@ impl Content {
             },
             packs: {
                 let count = from.count("content.packs", POINT_PACKS_MAX, ID_BYTES)?;
-                (0..count).map(|_| from.id("content.pack").map(PackId::from_bytes)).collect::<Result<_, _>>()?
+                let before = from.clone();
+                let packs: Vec<PackId> =
+                    (0..count).map(|_| from.id("content.pack").map(PackId::from_bytes)).collect::<Result<_, _>>()?;
+                if !packs.is_sorted_by(|one, next| one < next) {
+                    return Err(before.error("content.packs", DecodeProblem::NotCanonical));
+                }
+                packs
             },
         })
     }
@@ -322,7 +328,7 @@ mod tests {
                 stream_xxh3: 7,
                 recipe_digest: [4; 32],
                 table: vec![ChunkRef { id: ChunkId::from_bytes([5; 32]), len: 100 }],
-                packs: vec![PackId::from_bytes([6; 32]); 3],
+                packs: vec![PackId::from_bytes([6; 32]), PackId::from_bytes([7; 32])],
             },
             statistics: Statistics { members: 1, chunks: 2, new_chunks: 3, new_bytes: 4, stored_bytes: 5 },
         }

@@ -9,8 +9,8 @@
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
 use crate::id::{ChunkId, ID_BYTES};
 use crate::limits::{
-    CHUNK_BYTES_MAX, MEMBER_PATH_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, PART_BYTES_TARGET, PART_ENVELOPE_BYTES_MIN,
-    PART_ENVELOPE_BYTES_TARGET, PART_PATH_BYTES_MAX, STREAM_BYTES_MAX,
+    CHUNK_BYTES_MAX, MEMBER_PATH_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, PART_BYTES_TARGET, PART_ENVELOPE_BYTES_MAX,
+    PART_ENVELOPE_BYTES_MIN, PART_ENVELOPE_BYTES_TARGET, PART_PATH_BYTES_MAX, STREAM_BYTES_MAX,
 };
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -111,7 +111,8 @@ impl Part {
         out.finish()
     }
 
-    /// Reads the stored form. The envelope chunks are exactly as long as the envelope steps together afterwards.
+    /// Reads the stored form. The envelope chunks are exactly as long as the envelope steps together afterwards, and at
+    /// most [`PART_ENVELOPE_BYTES_MAX`]; there is at least one step.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut from = Decoder::new(bytes);
         if bytes.len() > PART_BYTES_MAX {
@@ -121,6 +122,9 @@ impl Part {
         let count = from.count("part.envelope", PART_BYTES_MAX, ChunkRef::ENCODED_BYTES_MIN)?;
         let envelope = (0..count).map(|_| ChunkRef::decode(&mut from)).collect::<Result<Vec<_>, _>>()?;
         let mut envelope_len: u64 = envelope.iter().map(|chunk| u64::from(chunk.len)).sum();
+        if envelope_len > PART_ENVELOPE_BYTES_MAX as u64 {
+            return Err(from.error("part.envelope", DecodeProblem::TooLarge));
+        }
         let (mut steps, mut total) = (Vec::new(), 0_u64);
         while from.remaining() > 0 {
             let before = from.clone();
@@ -145,13 +149,19 @@ impl Part {
                 STEP_ZEROS => Step::Zeros(len),
                 _ => return Err(before.error("part.step", DecodeProblem::Unknown)),
             };
+            if matches!(
+                (steps.last(), step),
+                (Some(Step::Envelope(_)), Step::Envelope(_)) | (Some(Step::Zeros(_)), Step::Zeros(_))
+            ) {
+                return Err(before.error("part.step", DecodeProblem::NotCanonical));
+            }
             total = total.saturating_add(len);
             if total > STREAM_BYTES_MAX {
                 return Err(before.error("part.step", DecodeProblem::TooLarge));
             }
             steps.push(step);
         }
-        if envelope_len != 0 || lead > total {
+        if envelope_len != 0 || lead > total || steps.is_empty() {
             return Err(from.error("part.envelope", DecodeProblem::NotCanonical));
         }
         Ok(Self { lead, envelope, steps })
@@ -357,7 +367,7 @@ impl RecipeHasher {
     /// The digest of everything added.
     pub fn finish(mut self) -> [u8; 32] {
         self.close();
-        let mut all = blake3::Hasher::new_derive_key("holdall 1 recipe digest");
+        let mut all = blake3::Hasher::new_derive_key("holdall format 1: recipe digest");
         all.update(self.envelope.finalize().as_bytes()).update(self.steps.finalize().as_bytes());
         *all.finalize().as_bytes()
     }

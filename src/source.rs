@@ -141,7 +141,14 @@ impl Source {
             7 => SourceKind::Server,
             _ => return Err(before.error("source.kind", DecodeProblem::Unknown)),
         };
-        Ok(Self { server: name(from, "source.server")?, kind, name: name(from, "source.name")? })
+        let before = from.clone();
+        let source = Self { server: name(from, "source.server")?, kind, name: name(from, "source.name")? };
+        let stray = match source.kind {
+            SourceKind::File => !source.server.is_empty(),
+            SourceKind::Directory | SourceKind::Server => !source.name.is_empty(),
+            _ => false,
+        };
+        if stray { Err(before.error("source.name", DecodeProblem::NotCanonical)) } else { Ok(source) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::limits::{PIECE_BYTES, READ_QUEUE_BYTES_MAX};
 use crate::monitor::{Event as Progress, Monitor};
 use crate::pack::PackKind;
 use crate::point::{Content, Statistics};
-use crate::recipe::{ChunkRef, PartBuilder, RecipeHasher, TableRow};
+use crate::recipe::{ChunkRef, Part, PartBuilder, RecipeHasher, TableRow};
 use crate::repo::{RepoError, Repository, Writer};
 use crate::tar::{Ending, Event, Splitter};
 
@@ -248,8 +248,11 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
             Ok::<_, RepoError>(())
         })?;
         let (part, first_path) = part.finish();
+        let encoded = part.encode();
+        Part::decode(&encoded)
+            .map_err(|source| RepoError::BeyondLimits { object: "A recipe part".to_owned(), source })?;
         let row = TableRow {
-            part: out.store(writer, PackKind::Meta, &part.encode())?,
+            part: out.store(writer, PackKind::Meta, &encoded)?,
             stream_len: part.stream_len(),
             envelope_len: part.envelope_len(),
             first_path,

@@ -20,7 +20,7 @@ pub struct Gear {
 impl Gear {
     /// Derives the table from the repository's chunker secret.
     pub fn derive(secret: &[u8; 32]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("holdall 1 gear table");
+        let mut hasher = blake3::Hasher::new_derive_key("holdall format 1: gear table");
         hasher.update(secret);
         let mut xof = hasher.finalize_xof();
         let words: [u64; 256] = std::array::from_fn(|_| {

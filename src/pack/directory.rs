@@ -4,6 +4,7 @@
 //! their frame's plain bytes.
 
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
+use crate::crypto::{PACK_HEADER_BYTES, TAG_BYTES};
 use crate::id::{ChunkId, ID_BYTES, RunId};
 use crate::limits::{
     CHUNK_BYTES_MAX, FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_MAX, FRAME_SEALED_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX,
@@ -24,7 +25,7 @@ pub enum PackKind {
 pub struct PackedChunk {
     /// The chunk.
     pub id: ChunkId,
-    /// Its plain length in bytes, at most [`CHUNK_BYTES_MAX`].
+    /// Its plain length in bytes, from 1 to [`CHUNK_BYTES_MAX`].
     pub len: u32,
 }
 
@@ -33,7 +34,7 @@ pub struct PackedChunk {
 pub struct Frame {
     /// Its length in the pack in bytes, codec and authentication tag included.
     pub sealed_len: u32,
-    /// Its chunks in order.
+    /// Its chunks in order, at least one.
     pub chunks: Vec<PackedChunk>,
 }
 
@@ -68,7 +69,7 @@ pub struct Directory {
     pub kind: PackKind,
     /// The run that wrote the pack.
     pub run: RunId,
-    /// Where the first frame begins in the pack file, in bytes: the length of the pack's header.
+    /// Where the first frame begins in the pack file, in bytes: the length of the pack's header, [`PACK_HEADER_BYTES`].
     pub frames_offset: u32,
     /// The frames in file order.
     pub frames: Vec<Frame>,
@@ -99,8 +100,12 @@ impl Directory {
             _ => return Err(before.error("directory.kind", DecodeProblem::Unknown)),
         };
         let run = RunId::from_bytes(from.id("directory.run")?);
-        let frames_offset = length(from, "directory.frames_offset", 1024)?;
-        let count = from.count("directory.frames", PACK_FRAMES_MAX, 2)?;
+        let before = from.clone();
+        let frames_offset = length(from, "directory.frames_offset", 0, PACK_HEADER_BYTES)?;
+        if frames_offset as usize != PACK_HEADER_BYTES {
+            return Err(before.error("directory.frames_offset", DecodeProblem::Unknown));
+        }
+        let count = from.count("directory.frames", PACK_FRAMES_MAX, 3 + ID_BYTES)?;
         let mut frames = Vec::with_capacity(count);
         let (mut bytes, mut chunks) = (frames_offset as usize, 0);
         for _ in 0..count {
@@ -116,12 +121,16 @@ impl Directory {
     }
 
     fn decode_frame(from: &mut Decoder<'_>) -> Result<Frame, DecodeError> {
-        let sealed_len = length(from, "frame.sealed_len", FRAME_SEALED_BYTES_MAX)?;
+        let sealed_len = length(from, "frame.sealed_len", FRAME_SEALED_BYTES_MIN, FRAME_SEALED_BYTES_MAX)?;
+        let before = from.clone();
         let count = from.count("frame.chunks", FRAME_CHUNKS_MAX, 1 + ID_BYTES)?;
+        if count == 0 {
+            return Err(before.error("frame.chunks", DecodeProblem::NotCanonical));
+        }
         let mut chunks = Vec::with_capacity(count);
         let mut plain = 0;
         for _ in 0..count {
-            let len = length(from, "chunk.len", CHUNK_BYTES_MAX)?;
+            let len = length(from, "chunk.len", 1, CHUNK_BYTES_MAX)?;
             plain += len as usize;
             if plain > FRAME_PLAIN_BYTES_MAX {
                 return Err(from.error("chunk.len", DecodeProblem::TooLarge));
@@ -172,10 +181,16 @@ impl Directory {
     }
 }
 
-/// A length of at most `max`, which must fit 32 bits.
-fn length(from: &mut Decoder<'_>, field: &'static str, max: usize) -> Result<u32, DecodeError> {
+/// The shortest frame that holds anything: one byte, the codec and the tag.
+const FRAME_SEALED_BYTES_MIN: usize = 2 + TAG_BYTES;
+
+/// A length from `min` to `max`, which must fit 32 bits.
+fn length(from: &mut Decoder<'_>, field: &'static str, min: usize, max: usize) -> Result<u32, DecodeError> {
     let before = from.clone();
     let value = from.varint(field, max as u64)?;
+    if value < min as u64 {
+        return Err(before.error(field, DecodeProblem::NotCanonical));
+    }
     u32::try_from(value).map_err(|_| before.error(field, DecodeProblem::TooLarge))
 }
 
@@ -185,18 +200,18 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     pub(in super::super) fn directories() -> impl Strategy<Value = Directory> {
-        let chunk = (any::<[u8; 32]>(), 0..1_000_000_u32)
+        let chunk = (any::<[u8; 32]>(), 1..1_000_000_u32)
             .prop_map(|(id, len)| PackedChunk { id: ChunkId::from_bytes(id), len });
-        let frame = (0..1_000_000_u32, proptest::collection::vec(chunk, 0..6))
+        let frame = (18..1_000_000_u32, proptest::collection::vec(chunk, 1..6))
             .prop_map(|(sealed_len, chunks)| Frame { sealed_len, chunks });
-        (any::<bool>(), any::<[u8; 32]>(), 0..1024_u32, proptest::collection::vec(frame, 0..6)).prop_map(
-            |(data, run, frames_offset, frames)| Directory {
+        (any::<bool>(), any::<[u8; 32]>(), proptest::collection::vec(frame, 0..6)).prop_map(|(data, run, frames)| {
+            Directory {
                 kind: if data { PackKind::Data } else { PackKind::Meta },
                 run: RunId::from_bytes(run),
-                frames_offset,
+                frames_offset: u32::try_from(PACK_HEADER_BYTES).unwrap(),
                 frames,
-            },
-        )
+            }
+        })
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::Decoder;
+use crate::codec::{DecodeProblem, Decoder};
 use crate::point::Content;
 use crate::recipe::{ChunkRef, Part, TableRow};
 use crate::repo::{Reader, RepoError};
@@ -11,12 +11,14 @@ use crate::repo::{Reader, RepoError};
 pub struct Rows {
     chunks: VecDeque<ChunkRef>,
     undecoded: Vec<u8>,
+    /// Bytes of the stream that no row has covered yet.
+    left: u64,
 }
 
 impl Rows {
     /// The rows of this content.
     pub fn new(content: &Content) -> Self {
-        Self { chunks: content.table.iter().copied().collect(), undecoded: Vec::new() }
+        Self { chunks: content.table.iter().copied().collect(), undecoded: Vec::new(), left: content.stream_len }
     }
 
     /// The next row; `None` after the last.
@@ -29,7 +31,10 @@ impl Rows {
             return Ok(None);
         }
         let mut from = Decoder::new(&self.undecoded);
+        let beyond = from.error("row.stream_len", DecodeProblem::TooLarge);
         let row = TableRow::decode(&mut from).map_err(|source| RepoError::BadRecipe { source })?;
+        // Nobody writes on and on because a table says so.
+        self.left = self.left.checked_sub(row.stream_len).ok_or(RepoError::BadRecipe { source: beyond })?;
         let used = from.offset();
         self.undecoded.drain(..used);
         Ok(Some(row))
