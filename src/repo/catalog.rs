@@ -221,7 +221,7 @@ impl fmt::Display for PointSpec {
 impl Repository {
     /// The names in `points/`: points and voids.
     pub fn list_points(&self) -> Result<Vec<PointId>, RepoError> {
-        self.list_ids(&layout::POINTS, PointId::from_bytes)
+        self.list_ids_surely(&layout::POINTS, PointId::from_bytes)
     }
 
     /// Whether a session is over: a point or a void stands under its id.

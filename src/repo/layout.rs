@@ -68,6 +68,11 @@ pub fn note(id: NoteId) -> Name {
     NOTES.id(id.as_bytes())
 }
 
+/// The number that a listed config has; `None` for a name that no writer of this format makes.
+pub fn parse_config(listed: &Name) -> Option<u64> {
+    listed.leaf().parse().ok().filter(|number| config(*number) == *listed)
+}
+
 /// The id that a listed name is; `None` for a name that no writer of this format makes.
 pub fn parse_id<I>(listed: &Name, from_bytes: impl FnOnce([u8; ID_BYTES]) -> I) -> Option<I> {
     listed.leaf().parse::<PointId>().ok().map(|id| from_bytes(*id.as_bytes()))

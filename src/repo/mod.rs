@@ -23,7 +23,7 @@ pub use catalog::{Catalog, FindError, ParsePointError, PointSpec};
 pub use config::{Config, Parity, SETTLE_SECONDS_MAX};
 pub use error::RepoError;
 pub use keyring::{KeyringError, SlotSummary};
-pub use objects::ObjectDefect;
+pub use objects::{ObjectDefect, decode_point_body, encode_point_body};
 pub use parts::{Rows, read_part};
 pub use reader::{Reader, cut_chunk, read_frame};
 pub use record::{Condemned, Fact as NoteFact, Note, REASON_BYTES_MAX, SessionRecord};
@@ -79,6 +79,23 @@ impl Repository {
         objects::put_config(&*store, keys.write(), 1, &config)?;
         let index = reindex::memory_index();
         Ok(Self::assemble(store, Keys::Full(keys), config, index))
+    }
+
+    /// Makes a repository with keys and configs of the caller's, for fixtures that another implementation shall read.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn init_fixed(
+        store: Arc<dyn Store>,
+        keys: &ReadKeys,
+        key: &SlotKey<'_>,
+        created: Timestamp,
+        configs: &[Config],
+    ) -> Result<(), RepoError> {
+        objects::lay_out(&*store)?;
+        keyring::put_first_slot(&*store, keys, key, created)?;
+        for (number, config) in (1..).zip(configs) {
+            objects::put_config(&*store, keys.write(), number, config)?;
+        }
+        Ok(())
     }
 
     /// Opens a repository and brings its index up to date.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::codec::{DecodeError, DecodeProblem, Decoder};
 use crate::compress;
 use crate::crypto::{
     self, Damage, DirectoryOpener, FrameOpener, GivenName, OpenError, PACK_HEADER_BYTES, PointOrVoid, WriteKeys,
@@ -50,7 +51,7 @@ pub(super) fn put_config(store: &dyn Store, keys: &WriteKeys, number: u64, confi
 /// The config in force: the highest number that opens.
 pub(super) fn get_config(store: &dyn Store, keys: &WriteKeys) -> Result<Config, RepoError> {
     let mut numbers: Vec<u64> =
-        store.list(&layout::CONFIG)?.iter().filter_map(|listed| listed.name.leaf().parse().ok()).collect();
+        store.list(&layout::CONFIG)?.iter().filter_map(|listed| layout::parse_config(&listed.name)).collect();
     numbers.sort_unstable();
     let mut failure = None;
     for number in numbers.into_iter().rev() {
@@ -73,22 +74,39 @@ fn read_config(store: &dyn Store, keys: &WriteKeys, number: u64) -> Result<Confi
     Config::decode(&opened.plain).map_err(|source| undecodable(&name, source))
 }
 
-fn undecodable(name: &Name, source: crate::codec::DecodeError) -> RepoError {
+fn undecodable(name: &Name, source: DecodeError) -> RepoError {
     RepoError::Damaged { object: name.to_string(), reason: format!("is damaged: {source}") }
 }
 
 /// The body of a point: its plain length in four bytes, then a frame as in packs, for the daemon's description
 /// compresses well.
-fn pack_point(point: &Point) -> Result<Vec<u8>, RepoError> {
+pub fn encode_point_body(point: &Point) -> Result<Vec<u8>, RepoError> {
     let plain = point.encode();
-    Point::decode(&plain)
-        .map_err(|source| RepoError::BeyondLimits { object: format!("The point of {}", point.source), source })?;
+    let object = || format!("The point of {}", point.source);
+    within_limits(&plain, object, Point::decode)?;
+    if plain.len() > OBJECT_PLAIN_BYTES_MAX {
+        let source = Decoder::new(&plain).error("point", DecodeProblem::TooLarge);
+        return Err(RepoError::BeyondLimits { object: object(), source });
+    }
     let mut body = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
     body.extend(compress::compress(&plain, compress::Level::DEFAULT)?);
     Ok(body)
 }
 
-fn unpack_point(name: &Name, body: &[u8]) -> Result<Point, RepoError> {
+/// What no reader accepts is not stored: a mistake of a writer's must show before the commit and not at the restore.
+fn within_limits<T>(
+    plain: &[u8],
+    object: impl FnOnce() -> String,
+    decode: impl FnOnce(&[u8]) -> Result<T, DecodeError>,
+) -> Result<(), RepoError> {
+    match decode(plain) {
+        Ok(_) => Ok(()),
+        Err(source) => Err(RepoError::BeyondLimits { object: object(), source }),
+    }
+}
+
+/// Reads the body of the point under this name.
+pub fn decode_point_body(name: &Name, body: &[u8]) -> Result<Point, RepoError> {
     let damaged = |reason: String| RepoError::Damaged { object: name.to_string(), reason };
     let (len, frame) =
         body.split_first_chunk::<4>().ok_or_else(|| damaged("is damaged: it is too short".to_owned()))?;
@@ -131,7 +149,7 @@ impl Repository {
 
     /// The ids in a small directory, listed until two listings agree: servers have been seen to skip an entry while
     /// others are removed.
-    fn list_ids_surely<I>(
+    pub(super) fn list_ids_surely<I>(
         &self,
         directory: &StoreDirectory,
         from_bytes: impl Fn([u8; ID_BYTES]) -> I,
@@ -153,7 +171,9 @@ impl Repository {
     }
 
     pub(super) fn seal_session(&self, id: PointId, record: &SessionRecord) -> Result<Vec<u8>, RepoError> {
-        Ok(crypto::seal_given(self.write_keys(), GivenName::Session(id), &record.encode())?)
+        let plain = record.encode();
+        within_limits(&plain, || format!("Session {id}"), SessionRecord::decode)?;
+        Ok(crypto::seal_given(self.write_keys(), GivenName::Session(id), &plain)?)
     }
 
     /// Every pack that a condemned object names. One that is gone names packs that are gone, too.
@@ -174,7 +194,7 @@ impl Repository {
     /// Seals a point or a void under its session's id.
     pub(super) fn seal_verdict(&self, id: PointId, verdict: &Verdict) -> Result<Vec<u8>, RepoError> {
         let (name, body) = match verdict {
-            Verdict::Point(point) => (GivenName::Point(id), pack_point(point)?),
+            Verdict::Point(point) => (GivenName::Point(id), encode_point_body(point)?),
             Verdict::Void => (GivenName::Void(id), Vec::new()),
         };
         Ok(crypto::seal_given(self.write_keys(), name, &body)?)
@@ -184,14 +204,16 @@ impl Repository {
         match crypto::open_point(self.read_keys()?, id, bytes)? {
             PointOrVoid::Void(_) => Ok(Verdict::Void),
             PointOrVoid::Point(opened) => {
-                unpack_point(&layout::point(id), &opened.plain).map(|point| Verdict::Point(Box::new(point)))
+                decode_point_body(&layout::point(id), &opened.plain).map(|point| Verdict::Point(Box::new(point)))
             }
         }
     }
 
     /// Stores a segment. The packs that it names are durable.
     pub(super) fn put_segment(&self, segment: &Segment) -> Result<SegmentId, RepoError> {
-        let (id, sealed) = crypto::seal_free::<SegmentId>(self.write_keys(), &segment.encode())?;
+        let plain = segment.encode();
+        within_limits(&plain, || "A new index segment".to_owned(), Segment::decode)?;
+        let (id, sealed) = crypto::seal_free::<SegmentId>(self.write_keys(), &plain)?;
         self.put_new(&layout::segment(id), &sealed)?;
         Ok(id)
     }
@@ -210,7 +232,9 @@ impl Repository {
 
     /// Stores a note.
     pub fn put_note(&self, note: &Note) -> Result<NoteId, RepoError> {
-        let (id, sealed) = crypto::seal_free::<NoteId>(self.write_keys(), &note.encode())?;
+        let plain = note.encode();
+        within_limits(&plain, || "A new note".to_owned(), Note::decode)?;
+        let (id, sealed) = crypto::seal_free::<NoteId>(self.write_keys(), &plain)?;
         self.put_new(&layout::note(id), &sealed)?;
         Ok(id)
     }
@@ -333,7 +357,7 @@ impl Repository {
     fn inspect(&self, directory: &StoreDirectory, name: &Name, stored: &[u8]) -> Result<Option<Damage>, String> {
         let keys = self.write_keys();
         if *directory == layout::CONFIG {
-            let Ok(number) = name.leaf().parse() else { return Ok(None) };
+            let Some(number) = layout::parse_config(name) else { return Ok(None) };
             return crypto::open_config(keys, number, stored).map(|opened| opened.damage).map_err(|e| e.to_string());
         }
         let Some(id) = layout::parse_id(name, |bytes| bytes) else { return Ok(None) };

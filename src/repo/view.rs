@@ -77,7 +77,10 @@ impl Repository {
         let mut packs = Vec::new();
         for directory in layout::PACKS.shards() {
             for listed in self.store().list(&directory)? {
-                if let Some(pack) = layout::parse_id(&listed.name, PackId::from_bytes) {
+                // One that stands in another directory than its first digit says could not be read by its id.
+                if let Some(pack) = layout::parse_id(&listed.name, PackId::from_bytes)
+                    && layout::pack(pack) == listed.name
+                {
                     packs.push((pack, listed.bytes));
                 }
             }
