@@ -77,3 +77,39 @@ pub fn parse_config(listed: &Name) -> Option<u64> {
 pub fn parse_id<I>(listed: &Name, from_bytes: impl FnOnce([u8; ID_BYTES]) -> I) -> Option<I> {
     listed.leaf().parse::<PointId>().ok().map(|id| from_bytes(*id.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The vectors name each object as another implementation must find it.
+    #[test]
+    fn objects_have_the_names_that_the_vectors_state() {
+        let text = include_str!("../../format-spec/vectors/repository/names.json");
+        let vectors: serde_json::Value = serde_json::from_str(text).unwrap();
+        for case in vectors["cases"].as_array().unwrap() {
+            let id = || *case["id"].as_str().unwrap().parse::<PackId>().unwrap().as_bytes();
+            let name = match case["object"].as_str().unwrap() {
+                "config" => config(case["id"].as_str().unwrap().parse().unwrap()),
+                "key slot" => keyslot(KeyslotId::from_bytes(id())),
+                "pack" => pack(PackId::from_bytes(id())),
+                "index segment" => segment(SegmentId::from_bytes(id())),
+                "point or void" => point(PointId::from_bytes(id())),
+                "session" => session(PointId::from_bytes(id())),
+                "condemned object" => condemned(CondemnedId::from_bytes(id())),
+                _ => note(NoteId::from_bytes(id())),
+            };
+            assert_eq!(name.as_str(), case["name"].as_str().unwrap());
+        }
+    }
+
+    #[test]
+    fn other_names_are_nobodys() {
+        let names = ["config/01", "config/+1", "config/1a", "config/18446744073709551616", "config/x"];
+        assert!(names.iter().all(|name| name.parse().map_or(true, |name| parse_config(&name).is_none())));
+        assert_eq!(parse_config(&config(7)), Some(7));
+        let id = PackId::from_bytes([0xab; ID_BYTES]).to_string();
+        let named = |leaf: &str| parse_id(&POINTS.object(leaf).unwrap(), PackId::from_bytes).is_some();
+        assert!(named(&id) && !named(&id.to_uppercase()) && !named(&id[1..]) && !named("note"));
+    }
+}

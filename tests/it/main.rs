@@ -2,4 +2,6 @@
 
 mod damage;
 mod fixture;
+mod golden;
 mod round_trip;
+mod vectors;
