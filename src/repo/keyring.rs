@@ -1,6 +1,7 @@
 //! The key slots of a repository: opening it, and adding, listing and removing keys without touching data.
 
 use crate::clock::Timestamp;
+use crate::crypto::keyslot::Kdf;
 use crate::crypto::{
     Access, Description, Keys, Keyslot, ReadKeys, SealSlotError, SlotContents, SlotError, SlotKey, SlotProblem, Unlock,
     seal_slot,
@@ -8,7 +9,7 @@ use crate::crypto::{
 use crate::id::KeyslotId;
 use crate::limits::OBJECT_BYTES_MAX;
 use crate::repo::{RepoError, Repository, layout};
-use crate::store::{Put, Store};
+use crate::store::{Put, Store, StoreErrorKind};
 
 /// What is wrong with the keys.
 #[derive(Debug, thiserror::Error)]
@@ -58,19 +59,50 @@ pub struct SlotSummary {
     pub description: Result<Description, String>,
 }
 
-/// Tries every slot that opens with this sort of key.
-pub(super) fn unlock(store: &dyn Store, unlock: Unlock<'_>) -> Result<Keys, RepoError> {
-    let slots = list(store)?;
-    if slots.is_empty() {
-        let reason = "there is no key slot in it";
-        return Err(RepoError::NotARepository { place: store.description(), reason });
+/// What opens a repository, as far as its slots tell without a key: what to ask a person for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Locks {
+    /// Slots that open with a passphrase.
+    pub passphrases: usize,
+    /// Slots that open with a key file or a recovery key.
+    pub key_files: usize,
+    /// Slots that nothing can open: damaged, or of a newer format.
+    pub unreadable: usize,
+}
+
+impl Locks {
+    /// Looks at the slots in a store. This tells, too, whether the store holds a repository at all. Where no slot can
+    /// be read the error is the first one's.
+    pub fn of(store: &dyn Store) -> Result<Self, RepoError> {
+        let mut locks = Self::default();
+        let mut failure = None;
+        for id in list(store)? {
+            match read(store, id).map(|slot| slot.kdf()) {
+                Ok(Kdf::Argon2id(_)) => locks.passphrases += 1,
+                Ok(Kdf::KeyFile) => locks.key_files += 1,
+                Err(error @ RepoError::Store(_)) => return Err(error),
+                Err(error) => {
+                    locks.unreadable += 1;
+                    failure = failure.or(Some(error));
+                }
+            }
+        }
+        match failure {
+            Some(error) if locks.passphrases + locks.key_files == 0 => Err(error),
+            _ => Ok(locks),
+        }
     }
+}
+
+/// Tries every slot that opens with this sort of key. Tells which one it was.
+pub(super) fn unlock(store: &dyn Store, unlock: Unlock<'_>) -> Result<(Keys, KeyslotId), RepoError> {
+    let slots = list(store)?;
     let mut failure = None;
     for id in &slots {
         let opened =
             read(store, *id).and_then(|slot| slot.open(unlock).map_err(|error| KeyringError::from(error).into()));
         match opened {
-            Ok(keys) => return Ok(keys),
+            Ok(keys) => return Ok((keys, *id)),
             Err(RepoError::Keyring(KeyringError::Slot(SlotError {
                 problem: SlotProblem::WrongKey | SlotProblem::OtherKind(_),
                 ..
@@ -86,9 +118,27 @@ pub(super) fn unlock(store: &dyn Store, unlock: Unlock<'_>) -> Result<Keys, Repo
     Err(failure.unwrap_or_else(|| wrong.into()))
 }
 
+/// The slots of a store. Without any there is no repository, or what is left of one.
 fn list(store: &dyn Store) -> Result<Vec<KeyslotId>, RepoError> {
-    let listed = store.list(&layout::KEYS)?;
-    Ok(listed.iter().filter_map(|listed| layout::parse_id(&listed.name, KeyslotId::from_bytes)).collect())
+    let listed = match store.list(&layout::KEYS) {
+        Ok(listed) => listed,
+        Err(error) if error.kind == StoreErrorKind::DirectoryMissing => return Err(without_slots(store, "is missing")),
+        Err(error) => return Err(error.into()),
+    };
+    let slots: Vec<KeyslotId> =
+        listed.iter().filter_map(|listed| layout::parse_id(&listed.name, KeyslotId::from_bytes)).collect();
+    if slots.is_empty() { Err(without_slots(store, "holds no key slot")) } else { Ok(slots) }
+}
+
+/// Whether a store without key slots never was a repository, or lost them. A config is stored after the first slot.
+fn without_slots(store: &dyn Store, reason: &str) -> RepoError {
+    match store.list(&layout::CONFIG) {
+        Ok(configs) if !configs.is_empty() => RepoError::Damaged {
+            object: format!("{}/{}", store.description(), layout::KEYS),
+            reason: format!("{reason}, so no key can open the repository"),
+        },
+        _ => RepoError::NotARepository { place: store.description(), reason: "there are no key slots in it" },
+    }
 }
 
 fn read(store: &dyn Store, id: KeyslotId) -> Result<Keyslot, RepoError> {
@@ -173,6 +223,6 @@ pub(super) fn put_first_slot(
     keys: &ReadKeys,
     key: &SlotKey<'_>,
     created: Timestamp,
-) -> Result<(), RepoError> {
-    put_slot(store, key, SlotContents::Full(keys), "", created).map(|_| ())
+) -> Result<KeyslotId, RepoError> {
+    put_slot(store, key, SlotContents::Full(keys), "", created)
 }

@@ -22,7 +22,7 @@ mod writer;
 pub use catalog::{Catalog, FindError, ParsePointError, PointSpec};
 pub use config::{Config, Parity, SETTLE_SECONDS_MAX};
 pub use error::RepoError;
-pub use keyring::{KeyringError, SlotSummary};
+pub use keyring::{KeyringError, Locks, SlotSummary};
 pub use objects::{ObjectDefect, decode_point_body, encode_point_body};
 pub use parts::{Rows, read_part};
 pub use reader::{Reader, cut_chunk, read_frame};
@@ -40,7 +40,7 @@ use std::sync::Arc;
 use crate::chunk::Gear;
 use crate::clock::Timestamp;
 use crate::crypto::{IdKey, Keys, ReadKeys, SlotKey, Unlock, WriteKeys};
-use crate::id::RepositoryId;
+use crate::id::{KeyslotId, RepositoryId};
 use crate::index::Index;
 use crate::store::Store;
 
@@ -48,6 +48,7 @@ use crate::store::Store;
 pub struct Repository {
     store: Arc<dyn Store>,
     keys: Keys,
+    slot: KeyslotId,
     id_key: IdKey,
     gear: Gear,
     config: Config,
@@ -75,10 +76,10 @@ impl Repository {
         let keys = ReadKeys::generate()?;
         let config = Config::new(created, settle_seconds);
         objects::lay_out(&*store)?;
-        keyring::put_first_slot(&*store, &keys, key, created)?;
+        let slot = keyring::put_first_slot(&*store, &keys, key, created)?;
         objects::put_config(&*store, keys.write(), 1, &config)?;
         let index = reindex::memory_index();
-        Ok(Self::assemble(store, Keys::Full(keys), config, index))
+        Ok(Self::assemble(store, Keys::Full(keys), slot, config, index))
     }
 
     /// Makes a repository with keys and configs of the caller's, for fixtures that another implementation shall read.
@@ -104,22 +105,33 @@ impl Repository {
         unlock: Unlock<'_>,
         place: IndexPlace<'_>,
     ) -> Result<(Self, Refreshed), RepoError> {
-        let keys = keyring::unlock(&*store, unlock)?;
+        let (keys, slot) = keyring::unlock(&*store, unlock)?;
         let config = objects::get_config(&*store, keys.write())?;
         let index = reindex::open_index(place, keys.write().repository())?;
-        let repository = Self::assemble(store, keys, config, index);
+        let repository = Self::assemble(store, keys, slot, config, index);
         let refreshed = repository.refresh_index()?;
         Ok((repository, refreshed))
     }
 
-    fn assemble(store: Arc<dyn Store>, keys: Keys, config: Config, index: Box<dyn Index>) -> Self {
+    fn assemble(
+        store: Arc<dyn Store>,
+        keys: Keys,
+        slot: KeyslotId,
+        config: Config,
+        index: Box<dyn Index>,
+    ) -> Self {
         let (id_key, secret) = (keys.write().id_key(), keys.write().chunker_secret());
-        Self { store, id_key, gear: Gear::derive(secret.expose()), keys, config, index }
+        Self { store, id_key, gear: Gear::derive(secret.expose()), keys, slot, config, index }
     }
 
     /// The repository's identity.
     pub fn id(&self) -> RepositoryId {
         self.keys.write().repository()
+    }
+
+    /// The key slot that opened it.
+    pub fn slot(&self) -> KeyslotId {
+        self.slot
     }
 
     /// The config in force.
