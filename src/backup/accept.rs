@@ -163,7 +163,8 @@ impl Acceptor {
     /// Takes note of an event of the splitter's.
     pub fn event(&mut self, event: &Event<'_>) {
         match event {
-            Event::Boundary => self.capturing = Capture::Nothing,
+            // Padding, the next header or the end blocks: the content is over, and what follows the end is none of it.
+            Event::Boundary | Event::Envelope(_) => self.capturing = Capture::Nothing,
             Event::Member(member) => self.member(member),
             Event::Inline(bytes) | Event::Payload(bytes) => {
                 let kept = match self.capturing {
@@ -175,7 +176,7 @@ impl Acceptor {
                 let room = (EXPORT_INDEX_BYTES_MAX + 1).saturating_sub(kept.len());
                 kept.extend_from_slice(bytes.get(..room.min(bytes.len())).unwrap_or_default());
             }
-            Event::Envelope(_) | Event::PayloadStart { .. } | Event::Zeros(_) | Event::PayloadEnd => {}
+            Event::PayloadStart { .. } | Event::Zeros(_) | Event::PayloadEnd => {}
         }
     }
 
