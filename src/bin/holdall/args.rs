@@ -1,0 +1,278 @@
+//! What can be typed: the whole command line as types.
+//!
+//! Nothing is looked up here. Texts that name sources and points become selectors at once, so that a wrong one is an
+//! error of usage. The help texts are the reference manual; `tests/cli/help.txt` holds all of them.
+
+#![expect(clippy::doc_markdown, reason = "these comments are help texts, which people read without markup")]
+
+use std::path::PathBuf;
+
+use clap::{Args as Arguments, Parser, Subcommand};
+use holdall::repo::PointSpec;
+use holdall::source::Selector;
+
+use crate::error::Code;
+
+/// Widest line of help in columns, however wide the terminal is.
+const HELP_COLUMNS_MAX: usize = 100;
+
+/// Deduplicating, encrypted backups for LXD and Incus servers
+#[derive(Parser)]
+#[command(name = "holdall", version, arg_required_else_help = true, max_term_width = HELP_COLUMNS_MAX)]
+#[command(after_long_help = Code::table())]
+pub struct Args {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What every command takes.
+#[derive(Arguments)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The repository: a directory on a local disk or an NFS mount [env: HOLDALL_REPOSITORY]
+    #[arg(short, long, global = true, value_name = "REPO")]
+    pub repository: Option<PathBuf>,
+    /// Read settings from here instead of /etc/holdall/config.toml
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Talk to the daemon at this unix socket
+    #[arg(long, global = true, value_name = "SOCKET")]
+    pub server: Option<PathBuf>,
+    /// Keep the local index here; it can be deleted at any time
+    #[arg(long, global = true, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
+    /// Open the repository with the key in this file [env: HOLDALL_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Read the passphrase from this file of one line [env: HOLDALL_PASSWORD_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// Read the passphrase from this open file descriptor
+    #[arg(long, global = true, value_name = "N")]
+    pub password_fd: Option<u16>,
+    /// Run this in a shell and take what it prints as the passphrase [env: HOLDALL_PASSWORD_COMMAND]
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub password_command: Option<String>,
+    /// Print one JSON object per line instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Tell problems and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Tell more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    Init(Init),
+    #[command(hide = true)]
+    Backup(Backup),
+    List(List),
+    Show(Show),
+    #[command(hide = true)]
+    Restore(Restore),
+    Export(Export),
+    Import(Import),
+    Check(Check),
+    /// Add, list, remove and change the keys that open the repository
+    #[command(subcommand)]
+    Key(Key),
+}
+
+/// Make a repository in an empty directory
+///
+/// The directory may be absent; the one above it must exist. The repository is encrypted always, with a passphrase that is
+/// asked for twice or taken from --password-file and its like, or with a key file. Losing all keys means losing the data:
+/// nobody can help then. Further keys are added with "holdall key add".
+#[derive(Arguments)]
+pub struct Init {
+    /// Make a key and write it to this new file, readable by its owner only, instead of asking for a passphrase
+    #[arg(long, value_name = "FILE")]
+    pub new_key_file: Option<PathBuf>,
+    /// Several hosts have this file system mounted: expect listings that are up to a minute old, as on NFS and FUSE
+    #[arg(long)]
+    pub shared: bool,
+    /// Do without parity in packs; the present version writes none in any case
+    #[arg(long)]
+    pub no_parity: bool,
+}
+
+/// Back up instances, volumes and the server's configuration
+#[derive(Arguments)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub struct Backup {
+    /// What to back up: web1, lab/web1, volume:pool/data, bucket:pool/name, server:
+    #[arg(value_name = "SOURCE", required_unless_present = "all")]
+    pub sources: Vec<Selector>,
+    /// Back up everything that the daemon has
+    #[arg(long, conflicts_with = "sources")]
+    pub all: bool,
+    /// Say what would be backed up, how and why, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Accept a running instance whose files change while they are read
+    #[arg(long)]
+    pub allow_fuzzy: bool,
+    /// Begin even if it cannot be known whether the daemon has room for the export
+    #[arg(long)]
+    pub unchecked_staging: bool,
+    /// Leave the daemon's own snapshots out of the backup
+    #[arg(long)]
+    pub no_snapshots: bool,
+    /// The server's name in the repository [default: the daemon's own]
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// Accept that the server of this name has another certificate than before
+    #[arg(long)]
+    pub adopt: bool,
+}
+
+/// List points
+///
+/// Oldest first, with local times. ADDED is what a point added to the repository when it was made.
+#[derive(Arguments)]
+pub struct List {
+    /// List the points of these sources only
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<Selector>,
+}
+
+/// How a point is named, for the help of every command that takes one.
+const POINT_HELP: &str = "Which point: a source for its newest (web1), web1@2026-11-20 for the newest of that local day, \
+                          web1@2026-11-20T03:00 for the newest not after it, or 8 or more digits of its id";
+
+/// Show everything that is known of a point
+#[derive(Arguments)]
+pub struct Show {
+    #[arg(value_name = "POINT", help = POINT_HELP)]
+    pub point: PointSpec,
+}
+
+/// Restore a point into the daemon
+#[derive(Arguments)]
+pub struct Restore {
+    #[arg(value_name = "POINT", help = POINT_HELP)]
+    pub point: PointSpec,
+    /// Give it this name instead of its own
+    #[arg(long = "as", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Restore into this project instead of its own
+    #[arg(long, value_name = "PROJECT")]
+    pub project: Option<String>,
+    /// Restore into this pool instead of its own
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+}
+
+/// Write a point as the file that the daemon exported, verified
+///
+/// The bytes are those of the export, ready for "lxc import" or "incus import". A file appears under its name only when it
+/// is complete, verified and on disk; after a failure nothing is left of it. What is written to standard output is verified
+/// as well: if the exit code is not 0, what arrived is not the point.
+#[derive(Arguments)]
+pub struct Export {
+    #[arg(value_name = "POINT", help = POINT_HELP)]
+    pub point: PointSpec,
+    /// Where to write it; - is standard output
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Replace the file if it exists
+    #[arg(long)]
+    pub force: bool,
+    /// Print the BLAKE3 digest of what was written
+    #[arg(long)]
+    pub digest: bool,
+}
+
+/// Make a point from an export that exists already, or from any file
+///
+/// The file is what "lxc export" or "incus export" wrote, compressed or not. It must be complete: one that was cut off is
+/// refused. With --as file:NAME any file is taken as it is.
+#[derive(Arguments)]
+pub struct Import {
+    /// The file; - is standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Whose point it becomes [default: what the export says of itself]
+    #[arg(long = "as", value_name = "SOURCE")]
+    pub source: Option<Selector>,
+    /// The name of the server it came from [default: server_name in the settings, or this host's name]
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+}
+
+/// Prove that the repository is intact
+///
+/// Reads every object but the data itself, walks through every point, and looks up the place of every chunk. Nothing is
+/// changed. With --read-data all data is read, decrypted and compared with its digests, which takes as long as reading
+/// the whole repository does.
+#[derive(Arguments)]
+pub struct Check {
+    /// Read all data, too
+    #[arg(long)]
+    pub read_data: bool,
+}
+
+/// Add, list, remove and change the keys that open the repository
+#[derive(Subcommand)]
+pub enum Key {
+    /// Add a key: a passphrase, asked for twice, or a key file
+    Add(KeyAdd),
+    /// List the keys; * marks the one in use
+    List,
+    /// Remove a key
+    ///
+    /// What was backed up stays. The last key that can read cannot be removed. Whoever kept a copy of the repository from
+    /// before can still open that copy with the key.
+    Remove(KeyRemove),
+    /// Put a new key in the place of the one in use
+    ///
+    /// The new key is added first and gets the old one's rights and label, then the old one is removed; if anything fails
+    /// in between, both open the repository. No data is encrypted anew.
+    Change(KeyChange),
+}
+
+#[derive(Arguments)]
+pub struct KeyAdd {
+    #[command(flatten)]
+    pub new: NewKeyArgs,
+    /// The new key can back up, but not list, read or restore
+    #[arg(long)]
+    pub write_only: bool,
+    /// What to call it in lists
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub label: String,
+}
+
+#[derive(Arguments)]
+pub struct KeyRemove {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID")]
+    pub id: String,
+}
+
+#[derive(Arguments)]
+pub struct KeyChange {
+    #[command(flatten)]
+    pub new: NewKeyArgs,
+    /// What to call it in lists [default: as before]
+    #[arg(long)]
+    pub label: Option<String>,
+}
+
+/// How a further key is given.
+#[derive(Arguments)]
+#[group(multiple = false)]
+pub struct NewKeyArgs {
+    /// Make a key and write it to this new file, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub new_key_file: Option<PathBuf>,
+    /// Read the new passphrase from this file of one line
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+}

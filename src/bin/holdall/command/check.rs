@@ -1,0 +1,124 @@
+//! `check`: the proof that the repository is intact, or what is wrong with it.
+
+use holdall::check::{CheckLevel, Finding, Report, Severity, check};
+use holdall::monitor::{Event, Monitor};
+use holdall::repo::Repository;
+
+use crate::args::Check;
+use crate::config::Settings;
+use crate::error::{CliError, Code};
+use crate::interrupt;
+use crate::json;
+use crate::open::open;
+use crate::output::{Output, plain};
+use crate::progress::{Problems, Progress};
+use crate::table::{count, size};
+
+pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let repository = open(settings, output)?;
+    let level = if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure };
+    let progress = Progress::new(output, Problems::Kept);
+    if args.read_data {
+        progress
+            .event(Event::Started { object: "reading all packs".to_owned(), bytes: Some(pack_bytes(&repository)?) });
+    }
+    let checked = check(&repository, level, &Walk(&progress));
+    progress.clear();
+    let report = checked.map_err(|error| {
+        // What was found before is worth knowing all the same.
+        for problem in progress.take_problems() {
+            output.problem(&problem.object, &problem.message);
+        }
+        CliError::from(error)
+    })?;
+    let is_complete = !interrupt::stop_requested();
+    for finding in &report.findings {
+        print_finding(finding, output)?;
+    }
+    print_report(&report, level, is_complete, output)?;
+    verdict(&report, is_complete)
+}
+
+/// A walk over points reads little of them, so that their sizes say nothing about how far it is.
+struct Walk<'p>(&'p Progress<'p>);
+
+impl Monitor for Walk<'_> {
+    fn event(&self, event: Event) {
+        self.0.event(match event {
+            Event::Started { object, .. } => Event::Started { object, bytes: None },
+            other => other,
+        });
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.0.stop_requested()
+    }
+}
+
+fn pack_bytes(repository: &Repository) -> Result<u64, CliError> {
+    Ok(repository.list_packs()?.iter().map(|(_, bytes)| bytes).sum())
+}
+
+fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError> {
+    let (severity, word) = match finding.severity {
+        Severity::Damage => ("damage", "DAMAGED"),
+        Severity::Degraded => ("degraded", "DEGRADED"),
+    };
+    let Finding { object, message, affected, .. } = finding;
+    output.result(&json::Finding { severity, object, message, affected }, || {
+        let mut text = format!("{word} {}: {}", plain(object), plain(message));
+        for point in affected {
+            text.push_str("\n    affects ");
+            text.push_str(&plain(point));
+        }
+        text
+    })
+}
+
+fn found(report: &Report, severity: Severity) -> u64 {
+    report.findings.iter().filter(|finding| finding.severity == severity).count() as u64
+}
+
+fn print_report(report: &Report, level: CheckLevel, complete: bool, output: &Output) -> Result<(), CliError> {
+    let object = json::Checked {
+        points: report.points,
+        chunks: report.chunks,
+        packs: report.packs,
+        unnamed_packs: report.unnamed_packs,
+        bytes_read: report.bytes_read,
+        damaged: found(report, Severity::Damage),
+        degraded: found(report, Severity::Degraded),
+        complete,
+    };
+    output.result(&object, || {
+        let (points, chunks) = (count(report.points, "point"), count(report.chunks, "chunk"));
+        let packs = count(report.packs, "pack");
+        let read = match level {
+            CheckLevel::Structure => String::new(),
+            CheckLevel::ReadData => format!(", {} of data read and verified", size(report.bytes_read)),
+        };
+        let unnamed = match report.unnamed_packs {
+            0 => String::new(),
+            number => format!("; {} from interrupted backups can be reclaimed", count(number, "pack")),
+        };
+        let clean = if report.is_clean() && complete { ": no damage" } else { "" };
+        format!("Checked {points}, {chunks}, {packs}{read}{clean}{unnamed}")
+    })
+}
+
+fn verdict(report: &Report, complete: bool) -> Result<(), CliError> {
+    let (damaged, degraded) = (found(report, Severity::Damage), found(report, Severity::Degraded));
+    if damaged > 0 {
+        let message = format!("The repository is damaged: {} above", count(damaged, "finding"));
+        return Err(CliError::new(Code::Damage, message)
+            .hint("points that are not named can be restored in full; export what matters, and keep what is there"));
+    }
+    if !complete {
+        return Err(CliError::stopped().hint("what was looked at before is told above"));
+    }
+    if degraded > 0 {
+        let message = format!("No data is lost, but redundancy is: {} above", count(degraded, "finding"));
+        return Err(CliError::new(Code::Problems, message).hint("look at the disk"));
+    }
+    Ok(())
+}

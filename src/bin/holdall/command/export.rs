@@ -1,0 +1,71 @@
+//! `export`: the bytes of a point, verified, into a file or a pipe.
+
+use std::io::{self, BufWriter, IsTerminal, Write};
+
+use holdall::monitor::{Event, Monitor};
+use holdall::repo::{Catalog, Repository};
+use holdall::restore::{self, Digest, Exported};
+
+use crate::args::Export;
+use crate::config::Settings;
+use crate::error::{CliError, Code};
+use crate::json::{self, hex};
+use crate::newfile::{Existing, NewFile};
+use crate::open::open;
+use crate::output::{Output, is_standard, plain};
+use crate::progress::{Problems, Progress};
+use crate::table::size;
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 1 << 20;
+
+pub fn run(args: &Export, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let to_standard = is_standard(&args.file);
+    if to_standard && io::stdout().is_terminal() {
+        return Err(CliError::new(Code::Usage, "Standard output is a terminal").hint("name a file, or redirect it"));
+    }
+    let existing = if args.force { Existing::Replace } else { Existing::Keep };
+    let repository = open(settings, output)?;
+    let progress = Progress::new(output, Problems::Told);
+    let catalog = Catalog::read(&repository, &progress)?;
+    let (id, point) = catalog.find(&args.point)?;
+    let label = format!("{} ({})", point.source, id.short());
+    progress.event(Event::Started { object: label.clone(), bytes: Some(point.content.stream_len) });
+
+    let export = |out: &mut dyn Write| export(&repository, &label, point, out, args, &progress);
+    let exported = if to_standard {
+        export(&mut io::stdout().lock())?
+    } else {
+        let mut file = NewFile::create(&args.file, existing)?;
+        let exported = export(&mut file)?;
+        file.publish()?;
+        exported
+    };
+    progress.clear();
+
+    let object = json::Exported {
+        point: id.to_string(),
+        source: point.source.to_string(),
+        file: args.file.display().to_string(),
+        bytes: exported.bytes,
+        blake3: exported.digest.map(|digest| hex(&digest)),
+    };
+    output.result(&object, || {
+        let to = if to_standard { "standard output".to_owned() } else { args.file.display().to_string() };
+        let digest = exported.digest.map_or_else(String::new, |digest| format!("\nBLAKE3 {}", hex(&digest)));
+        format!("Wrote {} to {}: {}, verified{digest}", plain(&label), plain(&to), size(exported.bytes))
+    })
+}
+
+fn export(
+    repository: &Repository,
+    label: &str,
+    point: &holdall::point::Point,
+    out: &mut dyn Write,
+    args: &Export,
+    progress: &Progress<'_>,
+) -> Result<Exported, CliError> {
+    let digest = if args.digest { Digest::Blake3 } else { Digest::None };
+    let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, out);
+    Ok(restore::export(repository, label, point, &mut buffered, digest, progress)?)
+}

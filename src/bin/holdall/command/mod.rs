@@ -1,0 +1,32 @@
+//! One verb each: what a command does with the library, in the order in which it does it.
+
+mod backup;
+mod check;
+mod export;
+mod import;
+mod init;
+mod key;
+mod list;
+mod restore;
+mod show;
+
+use crate::args::{Args, Command};
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::output::Output;
+
+/// Runs what was typed.
+pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
+    let settings = Settings::load(&args.global)?;
+    match args.command {
+        Command::Init(init) => init::run(&init, &settings, output),
+        Command::Backup(backup) => backup::run(backup, &settings, output),
+        Command::List(list) => list::run(&list, &settings, output),
+        Command::Show(show) => show::run(&show, &settings, output),
+        Command::Restore(restore) => restore::run(restore, &settings, output),
+        Command::Export(export) => export::run(&export, &settings, output),
+        Command::Import(import) => import::run(import, &settings, output),
+        Command::Check(check) => check::run(&check, &settings, output),
+        Command::Key(key) => key::run(key, &settings, output),
+    }
+}

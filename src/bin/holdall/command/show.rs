@@ -1,0 +1,154 @@
+//! `show`: everything that is known of one point.
+
+use holdall::clock::Timestamp;
+use holdall::id::PointId;
+use holdall::point::{Point, StreamForm};
+use holdall::repo::Catalog;
+
+use crate::args::Show;
+use crate::config::Settings;
+use crate::error::CliError;
+use crate::json::{self, hex};
+use crate::open::open;
+use crate::output::Output;
+use crate::progress::{Problems, Progress};
+use crate::table::{Sheet, count, second, size};
+
+pub fn run(args: &Show, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let repository = open(settings, output)?;
+    let progress = Progress::new(output, Problems::Told);
+    let catalog = Catalog::read(&repository, &progress)?;
+    drop(progress);
+    let (id, point) = catalog.find(&args.point)?;
+    let snapshots = snapshots(&point.description);
+    let text = || sheet(*id, point, &snapshots, output.is_verbose()).text();
+    output.result(&details(*id, point, &snapshots), text)
+}
+
+/// A snapshot of the daemon's in the point.
+struct Snapshot {
+    name: String,
+    created: Option<Timestamp>,
+    expires: Option<Timestamp>,
+}
+
+/// The snapshots that the daemon's description names. Daemons differ in its details, so what is missing is left out.
+fn snapshots(description: &str) -> Vec<Snapshot> {
+    let description: serde_json::Value = serde_json::from_str(description).unwrap_or_default();
+    let listed = description.get("snapshots").and_then(serde_json::Value::as_array).cloned().unwrap_or_default();
+    let moment = |snapshot: &serde_json::Value, field: &str| snapshot.get(field)?.as_str().and_then(moment);
+    let read = |snapshot: &serde_json::Value| {
+        let name = snapshot.as_str().or_else(|| snapshot.get("name")?.as_str())?;
+        Some(Snapshot {
+            name: name.to_owned(),
+            created: moment(snapshot, "created_at"),
+            expires: moment(snapshot, "expires_at"),
+        })
+    };
+    listed.iter().filter_map(read).collect()
+}
+
+/// A moment in a daemon's words: it writes the year 1 for "never".
+fn moment(text: &str) -> Option<Timestamp> {
+    let moment: jiff::Timestamp = text.parse().ok()?;
+    Timestamp::from_micros(u64::try_from(moment.as_microsecond()).ok()?)
+}
+
+fn sheet(id: PointId, point: &Point, snapshots: &[Snapshot], verbose: bool) -> Sheet {
+    let mut sheet = Sheet::default();
+    sheet.field("Point", id.to_string());
+    sheet.field("Source", format!("{} ({})", point.source, json::kind(&point.source.kind)));
+    if let Some(server) = &point.server {
+        sheet.field("Server", format!("{} {}, certificate {}", server.flavor, server.version, server.fingerprint));
+    }
+    sheet.field("Time", second(point.started));
+    let seconds = point.ended.as_micros().saturating_sub(point.started.as_micros()) / 1_000_000;
+    sheet.field("Made", format!("by host {} in {seconds} s, run {}", point.host, point.run.short()));
+    sheet.field("Consistency", point.consistency.word());
+    sheet.field(
+        "Form",
+        match point.form {
+            StreamForm::Export { optimized: false } => "export: can be imported into any pool",
+            StreamForm::Export { optimized: true } => {
+                "optimized export: can be imported into a pool of the same driver only"
+            }
+            StreamForm::File => "file: as it was given; export gets it back, restore does not take it",
+        },
+    );
+    if let Some(original) = &point.original {
+        let digest = hex(&original.digest);
+        sheet.field("Arrived as", format!("{}, {}, BLAKE3 {digest}", original.codec, size(original.len)));
+    }
+    let numbers = &point.statistics;
+    let members = if numbers.members > 0 { format!(" in {}", count(numbers.members, "member")) } else { String::new() };
+    sheet.field("Size", format!("{}{members}, {}", size(point.content.stream_len), count(numbers.chunks, "chunk")));
+    sheet.field("New", format!("{}, {}", size(numbers.new_bytes), count(numbers.new_chunks, "chunk")));
+    sheet.field("Added", format!("{} to the repository", size(numbers.stored_bytes)));
+    sheet.fields(
+        "Snapshots",
+        snapshots.iter().map(|snapshot| {
+            let created = snapshot.created.map_or_else(String::new, |moment| format!("  made {}", second(moment)));
+            let expires = snapshot.expires.map_or_else(String::new, |moment| format!("  expires {}", second(moment)));
+            format!("{}{created}{expires}", snapshot.name)
+        }),
+    );
+    sheet.fields("Remarks", point.remarks.iter().cloned());
+    sheet.field("Stream", format!("XXH3-128 {:032x}", point.content.stream_xxh3));
+    sheet.field("Recipe", format!("BLAKE3 {}", hex(&point.content.recipe_digest)));
+    if verbose {
+        sheet.fields("Packs", point.content.packs.iter().map(ToString::to_string));
+    } else {
+        sheet.field("Packs", point.content.packs.len().to_string());
+    }
+    sheet
+}
+
+fn details(id: PointId, point: &Point, snapshots: &[Snapshot]) -> json::PointDetails {
+    let text = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
+    json::PointDetails {
+        point: json::Point::new(id, point),
+        run: point.run.to_string(),
+        host: point.host.clone(),
+        daemon: point.server.as_ref().map(|server| json::Daemon {
+            id: server.id.to_string(),
+            flavor: server.flavor.clone(),
+            version: server.version.clone(),
+            certificate: server.fingerprint.clone(),
+        }),
+        original: point.original.as_ref().map(|original| json::Original {
+            codec: original.codec.clone(),
+            bytes: original.len,
+            blake3: hex(&original.digest),
+        }),
+        remarks: point.remarks.clone(),
+        snapshots: snapshots
+            .iter()
+            .map(|snapshot| json::Snapshot {
+                name: snapshot.name.clone(),
+                created: text(snapshot.created),
+                expires: text(snapshot.expires),
+            })
+            .collect(),
+        description: serde_json::from_str(&point.description).ok(),
+        members: point.statistics.members,
+        chunks: point.statistics.chunks,
+        new_chunks: point.statistics.new_chunks,
+        recipe_blake3: hex(&point.content.recipe_digest),
+        stream_xxh3_128: format!("{:032x}", point.content.stream_xxh3),
+        packs: point.content.packs.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn snapshots_are_read_from_what_a_daemon_says() {
+        let text = r#"{"snapshots":[{"name":"a","created_at":"2026-11-20T03:00:00Z","expires_at":"0001-01-01T00:00:00Z"},"b",3]}"#;
+        let found = snapshots(text);
+        assert_eq!(found.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(found[0].created.is_some() && found[0].expires.is_none());
+        assert!(snapshots("").is_empty() && snapshots("[]").is_empty() && snapshots("{").is_empty());
+    }
+}

@@ -1,0 +1,299 @@
+//! Settings: what the command line, the environment and the settings file say together, in this order.
+//!
+//! The only place that reads the environment. Nothing is opened here but the settings file; no secret passes through.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{self, Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::args::Global;
+use crate::error::{CliError, Code};
+
+/// The settings file that is read if there is one.
+const SETTINGS_FILE: &str = "/etc/holdall/config.toml";
+/// The names of the credentials that systemd may hand over (`LoadCredential=` and its like).
+const PASSWORD_CREDENTIAL: &str = "holdall.password";
+const KEY_CREDENTIAL: &str = "holdall.key";
+
+/// Where the key that opens the repository comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// A key file.
+    KeyFile(PathBuf),
+    /// A file that holds a passphrase.
+    PasswordFile(PathBuf),
+    /// An open file descriptor that yields a passphrase.
+    PasswordFd(u16),
+    /// A command that prints a passphrase.
+    PasswordCommand(String),
+}
+
+/// What is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    repository: Option<PathBuf>,
+    /// The key that was given; without one a person is asked.
+    pub key: Option<KeySource>,
+    /// Where the index goes; `None` if there is no place for it.
+    pub cache_dir: Option<PathBuf>,
+    /// The daemon's socket, where one was named.
+    pub server: Option<PathBuf>,
+    /// The name of this host's server in the repository.
+    pub server_name: Option<String>,
+}
+
+impl Settings {
+    /// Looks everywhere.
+    pub fn load(global: &Global) -> Result<Self, CliError> {
+        merge(global, &Environment::read(), SettingsFile::load(global.config.as_deref())?)
+    }
+
+    /// The repository's path: an absolute one, so that messages in a log name it in full.
+    pub fn repository(&self) -> Result<PathBuf, CliError> {
+        let path = self.repository.clone().ok_or_else(|| {
+            CliError::new(Code::Usage, "No repository was named").hint(format!(
+                "give -r REPO, set HOLDALL_REPOSITORY, or write repository = \"...\" into {SETTINGS_FILE}"
+            ))
+        })?;
+        if path.to_string_lossy().contains("://") {
+            return Err(CliError::new(Code::Usage, format!("The repository {} is no directory", path.display()))
+                .hint("this version keeps repositories in directories only; mount the place and give its path"));
+        }
+        Ok(path::absolute(&path).unwrap_or(path))
+    }
+}
+
+/// This host's name, for people.
+pub fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// What the environment says; empty variables count as absent.
+#[derive(Default)]
+struct Environment {
+    repository: Option<OsString>,
+    key_file: Option<OsString>,
+    password_file: Option<OsString>,
+    password_command: Option<OsString>,
+    credentials: Option<PathBuf>,
+    cache_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+    is_root: bool,
+}
+
+impl Environment {
+    fn read() -> Self {
+        Self {
+            repository: variable("HOLDALL_REPOSITORY"),
+            key_file: variable("HOLDALL_KEY_FILE"),
+            password_file: variable("HOLDALL_PASSWORD_FILE"),
+            password_command: variable("HOLDALL_PASSWORD_COMMAND"),
+            credentials: variable("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            cache_home: variable("XDG_CACHE_HOME").map(PathBuf::from),
+            home: variable("HOME").map(PathBuf::from),
+            is_root: rustix::process::geteuid().is_root(),
+        }
+    }
+
+    fn key(&self) -> Result<Option<KeySource>, CliError> {
+        let sources = [
+            self.key_file.clone().map(|path| KeySource::KeyFile(path.into())),
+            self.password_file.clone().map(|path| KeySource::PasswordFile(path.into())),
+            self.password_command.as_ref().map(|text| KeySource::PasswordCommand(text.to_string_lossy().into_owned())),
+        ];
+        only_one(
+            sources,
+            "The environment names more than one key",
+            "unset all but one of HOLDALL_KEY_FILE, \
+                 HOLDALL_PASSWORD_FILE and HOLDALL_PASSWORD_COMMAND",
+        )
+    }
+
+    fn credential(&self) -> Option<KeySource> {
+        let directory = self.credentials.as_ref()?;
+        let (key, password) = (directory.join(KEY_CREDENTIAL), directory.join(PASSWORD_CREDENTIAL));
+        if key.exists() {
+            return Some(KeySource::KeyFile(key));
+        }
+        password.exists().then_some(KeySource::PasswordFile(password))
+    }
+
+    /// A relative path in `XDG_CACHE_HOME` is to be ignored, says its specification.
+    fn cache_dir(&self) -> Option<PathBuf> {
+        let chosen = self.cache_home.as_ref().filter(|path| path.is_absolute());
+        match (chosen, &self.home) {
+            (Some(cache), _) => Some(cache.join("holdall")),
+            (None, _) if self.is_root => Some("/var/cache/holdall".into()),
+            (None, home) => home.as_ref().map(|home| home.join(".cache/holdall")),
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn variable(name: &str) -> Option<OsString> {
+    env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// The settings file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SettingsFile {
+    repository: Option<PathBuf>,
+    key_file: Option<PathBuf>,
+    password_file: Option<PathBuf>,
+    password_command: Option<String>,
+    cache_dir: Option<PathBuf>,
+    server: Option<PathBuf>,
+    server_name: Option<String>,
+}
+
+impl SettingsFile {
+    /// Reads the file that was named, which must be there, or the usual one, which need not. That another user's settings
+    /// cannot be read must not keep anybody from using a repository of their own.
+    fn load(named: Option<&Path>) -> Result<Self, CliError> {
+        let path = named.unwrap_or(Path::new(SETTINGS_FILE));
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(path, &text),
+            Err(error)
+                if named.is_none() && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::PermissionDenied) =>
+            {
+                Ok(Self::default())
+            }
+            Err(error) => Err(CliError::io(path.display(), "read the settings in", &error).code(Code::Usage)),
+        }
+    }
+
+    fn parse(path: &Path, text: &str) -> Result<Self, CliError> {
+        let mut file: Self = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
+            let cause = error.message().lines().next().unwrap_or_default().to_owned();
+            CliError::new(Code::Usage, format!("Line {line} of {} cannot be understood: {cause}", path.display()))
+        })?;
+        let base = path.parent().unwrap_or(Path::new("/"));
+        for relative in
+            [&mut file.repository, &mut file.key_file, &mut file.password_file, &mut file.cache_dir, &mut file.server]
+        {
+            *relative = relative.take().map(|path| base.join(path));
+        }
+        let keys = [&file.key_file, &file.password_file].iter().filter(|key| key.is_some()).count();
+        if keys + usize::from(file.password_command.is_some()) > 1 {
+            return Err(CliError::new(Code::Usage, format!("{} names more than one key", path.display()))
+                .hint("keep one of key_file, password_file and password_command"));
+        }
+        Ok(file)
+    }
+
+    fn key(&self) -> Option<KeySource> {
+        let key_file = self.key_file.clone().map(KeySource::KeyFile);
+        let password_file = self.password_file.clone().map(KeySource::PasswordFile);
+        key_file.or(password_file).or_else(|| self.password_command.clone().map(KeySource::PasswordCommand))
+    }
+}
+
+fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Result<Settings, CliError> {
+    let typed = [
+        global.key_file.clone().map(KeySource::KeyFile),
+        global.password_file.clone().map(KeySource::PasswordFile),
+        global.password_fd.map(KeySource::PasswordFd),
+        global.password_command.clone().map(KeySource::PasswordCommand),
+    ];
+    let key = match only_one(typed, "More than one key was given", "give one of the key options")? {
+        Some(key) => Some(key),
+        None => environment.key()?.or_else(|| file.key()).or_else(|| environment.credential()),
+    };
+    let repository =
+        global.repository.clone().or(environment.repository.as_ref().map(PathBuf::from)).or(file.repository);
+    Ok(Settings {
+        key,
+        cache_dir: global.cache_dir.clone().or(file.cache_dir).or_else(|| environment.cache_dir()),
+        repository,
+        server: global.server.clone().or(file.server),
+        server_name: file.server_name,
+    })
+}
+
+fn only_one<const N: usize>(
+    sources: [Option<KeySource>; N],
+    message: &str,
+    hint: &'static str,
+) -> Result<Option<KeySource>, CliError> {
+    let mut given = sources.into_iter().flatten();
+    match (given.next(), given.next()) {
+        (key, None) => Ok(key),
+        _ => Err(CliError::new(Code::Usage, message).hint(hint)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Args;
+    use clap::Parser;
+
+    fn global(arguments: &[&str]) -> Global {
+        Args::parse_from(["holdall"].iter().chain(arguments).chain(&["list"])).global
+    }
+
+    fn environment() -> Environment {
+        Environment {
+            repository: Some("/environment".into()),
+            key_file: Some("/environment.key".into()),
+            home: Some("/home/me".into()),
+            ..Environment::default()
+        }
+    }
+
+    fn file(text: &str) -> SettingsFile {
+        SettingsFile::parse(Path::new("/etc/holdall/config.toml"), text).unwrap()
+    }
+
+    #[test]
+    fn the_command_line_beats_the_environment_and_that_the_file() {
+        let text = "repository = \"repo\"\npassword_file = \"password\"\nserver_name = \"lab\"";
+        let settings = merge(&global(&["-r", "/typed", "--password-fd", "3"]), &environment(), file(text)).unwrap();
+        assert_eq!(settings.repository().unwrap(), Path::new("/typed"));
+        assert_eq!(settings.key, Some(KeySource::PasswordFd(3)));
+        let settings = merge(&global(&[]), &environment(), file(text)).unwrap();
+        assert_eq!(settings.repository().unwrap(), Path::new("/environment"));
+        assert_eq!(settings.key, Some(KeySource::KeyFile("/environment.key".into())));
+        let settings = merge(&global(&[]), &Environment::default(), file(text)).unwrap();
+        assert_eq!(settings.repository().unwrap(), Path::new("/etc/holdall/repo"));
+        assert_eq!(settings.key, Some(KeySource::PasswordFile("/etc/holdall/password".into())));
+        assert_eq!(settings.server_name.as_deref(), Some("lab"));
+    }
+
+    #[test]
+    fn two_keys_of_one_rank_are_an_error() {
+        let typed = global(&["--key-file", "a", "--password-file", "b"]);
+        assert!(merge(&typed, &Environment::default(), SettingsFile::default()).is_err());
+        let two = Environment { password_file: Some("b".into()), ..environment() };
+        assert!(merge(&global(&[]), &two, SettingsFile::default()).is_err());
+        let both = "key_file = \"a\"\npassword_command = \"b\"";
+        assert!(SettingsFile::parse(Path::new("x"), both).is_err());
+    }
+
+    #[test]
+    fn the_cache_has_its_place() {
+        let cache = |environment: Environment| environment.cache_dir();
+        assert_eq!(cache(environment()), Some("/home/me/.cache/holdall".into()));
+        let root = || Environment { is_root: true, ..environment() };
+        assert_eq!(cache(root()), Some("/var/cache/holdall".into()));
+        assert_eq!(cache(Environment { cache_home: Some("/c".into()), ..root() }), Some("/c/holdall".into()));
+        let relative = Environment { cache_home: Some("c".into()), ..environment() };
+        assert_eq!(cache(relative), Some("/home/me/.cache/holdall".into()));
+        assert_eq!(cache(Environment::default()), None);
+    }
+
+    #[test]
+    fn a_wrong_settings_file_is_named_with_the_line() {
+        let wrong = SettingsFile::parse(Path::new("/c.toml"), "server_name = \"a\"\nrepo = \"b\"").unwrap_err();
+        let CliError::Failure(failure) = wrong else { panic!("not told") };
+        assert_eq!(failure.code, Code::Usage);
+        assert!(failure.message.starts_with("Line 2 of /c.toml cannot be understood: unknown field"), "{failure:?}");
+    }
+}
