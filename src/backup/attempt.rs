@@ -111,6 +111,7 @@ pub(super) struct Circumstances<'c> {
     pub streams: bool,
     pub fuzzy: Fuzzy,
     pub staging: StagingCheck,
+    pub snapshots: Snapshots,
     /// Length of the newest stream of a source, where it can be read.
     pub last_stream: &'c dyn Fn(&Source) -> Option<u64>,
 }
@@ -161,7 +162,7 @@ fn make(
         name: source.name.clone(),
         backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
         expires_at: later(started, STAGED_MICROS_MAX),
-        snapshots: Snapshots::Include,
+        snapshots: circumstances.snapshots,
         layout: Layout::Plain,
         route,
     };
@@ -250,7 +251,7 @@ fn compare(before: &Instance, after: Option<&Instance>, accepted: &Accepted) -> 
         remarks.push(format!("Snapshot {name} was made during the export"));
     }
     for name in earlier.iter().filter(|name| !accepted.index.snapshots.contains(name)) {
-        remarks.push(format!("Snapshot {name} is not in the export"));
+        remarks.push(format!("Snapshot {name} is not in this point"));
     }
     if before.summary.status != after.summary.status {
         remarks.push(format!("The instance went from {} to {}", before.summary.status, after.summary.status));
@@ -277,7 +278,8 @@ fn check_room(circumstances: &Circumstances<'_>, source: &Source, before: &Insta
     }
     let staging = circumstances.daemon.staging(source.project().unwrap_or_default())?;
     let last = (circumstances.last_stream)(source);
-    let needed = space::needed(staging.path.as_deref(), &before.summary, before.snapshots.len(), last);
+    let snapshots = if circumstances.snapshots == Snapshots::Omit { 0 } else { before.snapshots.len() };
+    let needed = space::needed(staging.path.as_deref(), &before.summary, snapshots, last);
     match (staging.free_bytes, needed) {
         (Some(free), Some(needed)) if free >= needed => Ok(()),
         (Some(free), Some(needed)) => {

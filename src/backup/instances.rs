@@ -5,7 +5,7 @@ use crate::backup::identity::{Adopt, IdentityError, identify};
 use crate::backup::leftovers;
 use crate::backup::run::{Run, Summary};
 use crate::clock::Clock;
-use crate::daemon::{self, Access, Daemon, DaemonError, Route};
+use crate::daemon::{self, Access, Daemon, DaemonError, Route, Snapshots};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::repo::{Catalog, RepoError, Repository};
 use crate::source::{Selector, Source, SourceKind};
@@ -30,11 +30,19 @@ pub struct BackupOptions {
     pub fuzzy: Fuzzy,
     /// Whether an unknown staging area is tried.
     pub staging: StagingCheck,
+    /// Whether the daemon's snapshots are part of the points.
+    pub snapshots: Snapshots,
 }
 
 impl Default for BackupOptions {
     fn default() -> Self {
-        Self { server_name: None, adopt: Adopt::Refuse, fuzzy: Fuzzy::Refuse, staging: StagingCheck::Required }
+        Self {
+            server_name: None,
+            adopt: Adopt::Refuse,
+            fuzzy: Fuzzy::Refuse,
+            staging: StagingCheck::Required,
+            snapshots: Snapshots::Include,
+        }
     }
 }
 
@@ -83,14 +91,12 @@ const ATTEMPTS_MAX: usize = 3;
 
 /// The sources that a selection means, and the projects that cannot be looked into.
 pub fn plan(
-    repository: &Repository,
     daemon: &dyn Daemon,
     selection: &Selection,
     options: &BackupOptions,
 ) -> Result<(Vec<Planned>, Vec<Problem>), BackupError> {
     let server = daemon.server()?;
     let name = options.server_name.clone().unwrap_or(server.name);
-    let _ = repository;
     let listing = daemon.instances()?;
     let sources = select(&listing, selection, &name)?;
     let planned = sources.into_iter().map(|source| {
@@ -126,6 +132,7 @@ pub fn back_up(
         streams: server.streams_exports(),
         fuzzy: options.fuzzy,
         staging: options.staging,
+        snapshots: options.snapshots,
         last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
     };
     let mut run = Run::begin(repository, monitor, clock, host)?;

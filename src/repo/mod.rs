@@ -113,13 +113,7 @@ impl Repository {
         Ok((repository, refreshed))
     }
 
-    fn assemble(
-        store: Arc<dyn Store>,
-        keys: Keys,
-        slot: KeyslotId,
-        config: Config,
-        index: Box<dyn Index>,
-    ) -> Self {
+    fn assemble(store: Arc<dyn Store>, keys: Keys, slot: KeyslotId, config: Config, index: Box<dyn Index>) -> Self {
         let (id_key, secret) = (keys.write().id_key(), keys.write().chunker_secret());
         Self { store, id_key, gear: Gear::derive(secret.expose()), keys, slot, config, index }
     }

@@ -70,11 +70,9 @@ pub struct Global {
 #[derive(Subcommand)]
 pub enum Command {
     Init(Init),
-    #[command(hide = true)]
     Backup(Backup),
     List(List),
     Show(Show),
-    #[command(hide = true)]
     Restore(Restore),
     Export(Export),
     Import(Import),

@@ -10,6 +10,8 @@ use std::path::{self, Path, PathBuf};
 
 use serde::Deserialize;
 
+use holdall::daemon::SocketHints;
+
 use crate::args::Global;
 use crate::error::{CliError, Code};
 
@@ -64,6 +66,21 @@ impl Settings {
                 .hint("this version keeps repositories in directories only; mount the place and give its path"));
         }
         Ok(path::absolute(&path).unwrap_or(path))
+    }
+}
+
+impl Settings {
+    /// Where the daemon may be found.
+    pub fn socket_hints(&self) -> SocketHints {
+        let variable = |name| variable(name).map(PathBuf::from);
+        SocketHints {
+            server: self.server.clone(),
+            lxd_socket: variable("LXD_SOCKET"),
+            lxd_dir: variable("LXD_DIR"),
+            incus_socket: variable("INCUS_SOCKET"),
+            incus_dir: variable("INCUS_DIR"),
+            host_prefix: variable("SNAP").map(|_| PathBuf::from("/var/lib/snapd/hostfs")),
+        }
     }
 }
 

@@ -8,11 +8,11 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
-use holdall::backup::{ImportError, Rejection, StreamError};
+use holdall::backup::{BackupError, IdentityError, ImportError, Rejection, StreamError};
 use holdall::crypto::{KeyFileError, OpenProblem, PassphraseError, SealSlotError, SlotError, SlotProblem};
 use holdall::index::IndexError;
 use holdall::repo::{FindError, KeyringError, RepoError};
-use holdall::restore::{ExportError, FetchError};
+use holdall::restore::{ExportError, FetchError, RestoreError};
 use holdall::store::{Operation, StoreError, StoreErrorKind};
 
 /// The exit codes.
@@ -71,7 +71,7 @@ impl Code {
             Self::CannotRead => "this key can back up but not read",
             Self::NoSuch => "no such point, source or key, or more than one fits",
             Self::Daemon => "the daemon does not answer or does not permit it",
-            Self::Taken => "refused because a name is taken; nothing was changed",
+            Self::Taken => "refused because a name is taken or something is missing; nothing was changed",
             Self::NoSpace => "no space left",
             Self::NewerFormat => "the repository is of a newer format than this program knows",
             Self::Store => "the repository's storage does not answer or does not permit it",
@@ -351,6 +351,45 @@ impl From<ExportError> for CliError {
             FetchError::WrongDigest { .. } => Self::new(Code::Damage, line)
                 .hint("this should not be possible: please report it, and keep the repository as it is"),
             FetchError::Stopped => Self::stopped().hint("nothing was left behind"),
+        }
+    }
+}
+
+impl From<BackupError> for CliError {
+    fn from(error: BackupError) -> Self {
+        let line = one_line(&error);
+        match error {
+            BackupError::Daemon(error) => error.into(),
+            BackupError::Repository(error) | BackupError::Identity(IdentityError::Repository(error)) => error.into(),
+            BackupError::Identity(IdentityError::OtherFingerprint { .. }) => Self::new(Code::Taken, line),
+            BackupError::Identity(IdentityError::Nameless) => Self::new(Code::Usage, line),
+            BackupError::Untrusted => Self::new(Code::Daemon, line),
+            BackupError::Unsupported { .. } => {
+                Self::new(Code::Usage, line).hint("this version backs up instances; see `holdall backup --help`")
+            }
+            BackupError::OtherServer { .. } => {
+                Self::new(Code::NoSuch, line).hint("name its socket with --server SOCKET, or leave the server out")
+            }
+        }
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(error: RestoreError) -> Self {
+        let (line, what) = (one_line(&error), error.to_string());
+        match error {
+            RestoreError::Daemon(error) => error.into(),
+            RestoreError::Upload { source, .. } => Self::from(source).because(&what),
+            RestoreError::Fetch { source: FetchError::Repository(error), .. } => Self::from(error).because(&what),
+            RestoreError::Fetch { source: FetchError::WrongDigest { .. }, .. } => Self::new(Code::Damage, line)
+                .hint("this should not be possible: please report it, and keep the repository as it is"),
+            RestoreError::Fetch { source: FetchError::Stopped, .. } => {
+                Self::stopped().hint("the upload was broken off; nothing was left on the daemon")
+            }
+            RestoreError::Fetch { .. } | RestoreError::Random(_) => Self::new(Code::Failed, line),
+            RestoreError::NotAnInstance { .. } => Self::new(Code::Usage, line),
+            RestoreError::NameTaken { .. } | RestoreError::Missing { .. } => Self::new(Code::Taken, line),
+            RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
         }
     }
 }

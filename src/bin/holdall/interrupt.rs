@@ -8,16 +8,17 @@ use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::{fs, io, panic, process, thread};
 
+use holdall::daemon::StopFlag;
 use rustix::termios::{self, OptionalActions, Termios};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::Code;
 
-static STOP: AtomicBool = AtomicBool::new(false);
+static STOP: LazyLock<StopFlag> = LazyLock::new(StopFlag::default);
 static WORKING: AtomicBool = AtomicBool::new(false);
 static UNDONE: Mutex<Vec<(usize, Undo)>> = Mutex::new(Vec::new());
 
@@ -48,6 +49,11 @@ pub fn prepare() {
             }
         });
     }
+}
+
+/// The wish to stop, for whoever waits in another thread.
+pub fn stop_flag() -> StopFlag {
+    Arc::clone(&STOP)
 }
 
 /// Whether the user asked to stop.

@@ -74,6 +74,33 @@ impl Object for Failed<'_> {
     const TYPE: &'static str = "failed";
 }
 
+/// What `backup --dry-run` would back up.
+#[derive(Serialize)]
+pub struct Planned<'o> {
+    pub source: &'o str,
+    pub what: &'o str,
+}
+
+impl Object for Planned<'_> {
+    const TYPE: &'static str = "planned";
+}
+
+/// `restore` put a point into the daemon.
+#[derive(Serialize)]
+pub struct Restored<'o> {
+    pub point: String,
+    pub source: String,
+    pub project: &'o str,
+    pub name: &'o str,
+    pub bytes: u64,
+    /// What was done beyond the import, and what could not be done.
+    pub remarks: &'o [String],
+}
+
+impl Object for Restored<'_> {
+    const TYPE: &'static str = "restored";
+}
+
 /// A point, as `list` shows it.
 #[derive(Serialize)]
 pub struct Point {

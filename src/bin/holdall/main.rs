@@ -6,6 +6,7 @@
 mod args;
 mod command;
 mod config;
+mod daemon;
 mod error;
 mod interrupt;
 mod json;

@@ -1,11 +1,77 @@
 //! `backup`: points of what the daemon has.
 
-use crate::args::Backup;
-use crate::config::Settings;
-use crate::error::{CliError, Code};
-use crate::output::Output;
+use holdall::backup::{Adopt, BackupOptions, Fuzzy, Selection, StagingCheck, Summary, back_up, plan};
+use holdall::clock::SystemClock;
+use holdall::daemon::{Daemon, Snapshots};
 
-pub fn run(_args: Backup, _settings: &Settings, _output: &Output) -> Result<(), CliError> {
-    Err(CliError::new(Code::Failed, "This version cannot talk to a daemon yet")
-        .hint("export with the daemon's own client and use `holdall import`"))
+use crate::args::Backup;
+use crate::command::import::print_made;
+use crate::config::{Settings, host_name};
+use crate::daemon::connect;
+use crate::error::{CliError, Code};
+use crate::json;
+use crate::open::open;
+use crate::output::{Output, plain};
+use crate::progress::{Problems, Progress};
+
+pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let options = BackupOptions {
+        server_name: args.server_name.or_else(|| settings.server_name.clone()),
+        adopt: if args.adopt { Adopt::Accept } else { Adopt::Refuse },
+        fuzzy: if args.allow_fuzzy { Fuzzy::Allow } else { Fuzzy::Refuse },
+        staging: if args.unchecked_staging { StagingCheck::Skipped } else { StagingCheck::Required },
+        snapshots: if args.no_snapshots { Snapshots::Omit } else { Snapshots::Include },
+    };
+    let selection = if args.all { Selection::All } else { Selection::Sources(args.sources) };
+    let daemon = connect(settings)?;
+    if args.dry_run {
+        return dry_run(&daemon, &selection, &options, output);
+    }
+    let repository = open(settings, output)?;
+    let progress = Progress::new(output, Problems::Told);
+    let summary = back_up(&repository, &daemon, &selection, &options, &host_name(), &SystemClock, &progress)?;
+    progress.clear();
+    for made in &summary.made {
+        print_made(made, output)?;
+    }
+    judge(&summary)
+}
+
+fn dry_run(
+    daemon: &dyn Daemon,
+    selection: &Selection,
+    options: &BackupOptions,
+    output: &Output,
+) -> Result<(), CliError> {
+    let (planned, problems) = plan(daemon, selection, options)?;
+    for one in &planned {
+        let source = one.source.to_string();
+        let object = json::Planned { source: &source, what: &one.what };
+        output.result(&object, || format!("{}: {}", plain(&source), plain(&one.what)))?;
+    }
+    for problem in &problems {
+        output.problem(&problem.object, &problem.message);
+    }
+    let missing = problems.len();
+    if missing == 0 { Ok(()) } else { Err(problems_left(missing)) }
+}
+
+/// The exit code of a run: a source that failed was told when it did.
+fn judge(summary: &Summary) -> Result<(), CliError> {
+    if summary.stopped {
+        return Err(CliError::stopped().hint("finished sources have their points; run it again for the others"));
+    }
+    let failed = summary.failed.len() + summary.unreadable.len();
+    match (failed, summary.made.is_empty()) {
+        (0, _) => Ok(()),
+        (1, true) if summary.unreadable.is_empty() => {
+            Err(CliError::new(Code::Problems, "The source has no new point, for the reason above"))
+        }
+        (failed, _) => Err(problems_left(failed)),
+    }
+}
+
+fn problems_left(failed: usize) -> CliError {
+    let (what, have) = if failed == 1 { ("source or project", "has") } else { ("sources or projects", "have") };
+    CliError::new(Code::Problems, format!("{failed} {what} {have} no new point, for the reasons above"))
 }
