@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -161,6 +163,29 @@ impl Lab {
             serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path}: {error} in {text:?}"));
         assert_eq!(answer["type"], "sync", "GET {path}: {answer}");
         answer["metadata"].take()
+    }
+
+    /// Which daemon runs here.
+    pub fn product(&self) -> Product {
+        self.product
+    }
+
+    /// Takes a snapshot of an instance.
+    pub fn snapshot(&self, instance: &str, name: &str) {
+        self.request("POST", &format!("/1.0/instances/{instance}/snapshots"), &serde_json::json!({ "name": name }));
+        self.wait_for_operations();
+    }
+
+    /// Waits until the daemon is at work on nothing.
+    pub fn wait_for_operations(&self) {
+        for _ in 0..600 {
+            let running = self.get("/1.0/operations?recursion=1")["running"].as_array().cloned().unwrap_or_default();
+            if running.iter().all(|operation| operation["class"] != "task") {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("the daemon's operations do not end");
     }
 
     /// Makes the pool unless it is there, and returns its name.

@@ -1,6 +1,9 @@
 //! End to end on real daemons, each private to its test. See `lab` for what is needed and how to go without.
 
+mod holdall;
 mod lab;
+mod product;
+mod tree;
 
 use std::fs;
 use std::path::Path;
