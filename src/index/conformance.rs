@@ -1,7 +1,11 @@
 //! What every index must do, as one suite for all adapters, and a plain model to compare them with.
 //!
 //! Panics at the first deviation, naming the fact that does not hold.
-#![expect(clippy::unwrap_used, reason = "a suite that panics has found a fault, which is what it is for")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a suite that panics has found a fault, which is what it is for"
+)]
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +19,11 @@ pub type Make<'a> = &'a dyn Fn() -> Box<dyn Index>;
 /// Closes an index and opens it again, or gives it back as it is where that has no meaning.
 pub type Reopen<'a> = &'a mut dyn FnMut(Box<dyn Index>) -> Box<dyn Index>;
 
+type Check = fn(&dyn Index);
+
 /// All facts of the suite.
 pub fn check(make: Make<'_>) {
-    let facts: [(&str, fn(&dyn Index)); 10] = [
+    let facts: [(&str, Check); 10] = [
         ("a new index is empty", new_is_empty),
         ("absorbed facts are found", absorbed_is_found),
         ("absorbing twice changes nothing", absorbing_twice),
@@ -154,8 +160,7 @@ pub fn segment_id(n: u8) -> SegmentId {
 /// A segment's id, for suites that need many.
 pub fn numbered_segment(n: u64) -> SegmentId {
     let mut bytes = [0; 32];
-    let [a, b, c, d, e, f, g, h, ..] = &mut bytes;
-    [*a, *b, *c, *d, *e, *f, *g, *h] = n.to_be_bytes();
+    bytes.iter_mut().zip(n.to_be_bytes()).for_each(|(to, byte)| *to = byte);
     SegmentId::from_bytes(bytes)
 }
 

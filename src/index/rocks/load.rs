@@ -104,6 +104,18 @@ impl<'a> SortedLoad<'a> {
         }
         Ok(numbering)
     }
+
+    /// Puts all facts in place, under the numbers that it gives back.
+    pub fn ingest(&mut self) -> Result<Numbering, IndexError> {
+        let numbering = self.number()?;
+        if let Some(parts) = self.parts.take() {
+            self.rocks.reserve(numbering.next)?;
+            // Files that are taken over are durable at once; the numbers in them must not be given out again.
+            self.rocks.flush()?;
+            parts.ingest(self.rocks, &numbering)?;
+        }
+        Ok(numbering)
+    }
 }
 
 impl Load for SortedLoad<'_> {
@@ -118,13 +130,7 @@ impl Load for SortedLoad<'_> {
 
     fn finish(mut self: Box<Self>) -> Result<(), IndexError> {
         let _writing = self.rocks.begin_writing();
-        let numbering = self.number()?;
-        if let Some(parts) = self.parts.take() {
-            self.rocks.reserve(numbering.next)?;
-            // Files that are taken over are durable at once; the numbers in them must not be given out again.
-            self.rocks.flush()?;
-            parts.ingest(self.rocks, &numbering)?;
-        }
+        let numbering = self.ingest()?;
         let statement = |own: &u32| {
             let at = usize::try_from(*own).ok()?;
             Some(((*numbering.all.get(at)?)?, self.statements.get(at)?.statement))
@@ -137,7 +143,7 @@ impl Load for SortedLoad<'_> {
 }
 
 /// The index's numbers for a load's own.
-struct Numbering {
+pub(super) struct Numbering {
     /// Whether no number was given out before.
     first: bool,
     next: u32,

@@ -47,17 +47,17 @@ const DEAD_FACTS_MAX: u64 = 1 << 20;
 #[derive(Debug)]
 pub enum Opened {
     /// This process writes it.
-    Primary(Rocks),
+    Primary(Box<Rocks>),
     /// Another process does.
-    Secondary(Secondary),
+    Secondary(Box<Secondary>),
 }
 
 impl Opened {
     /// The index, whoever writes the directory.
     pub fn into_index(self) -> Box<dyn Index> {
         match self {
-            Self::Primary(index) => Box::new(index),
-            Self::Secondary(index) => Box::new(index),
+            Self::Primary(index) => index,
+            Self::Secondary(index) => index,
         }
     }
 }
@@ -98,8 +98,10 @@ impl Rocks {
         make_dir(dir).map_err(|error| refused(dir, error))?;
         let cache = Cache::new_lru_cache(INDEX_CACHE_BYTES);
         match Lock::take(&dir.join("lock")).map_err(|error| refused(dir, error))? {
-            Some(lock) => Self::open_locked(dir, repository, lock, &cache).map(Opened::Primary),
-            None => Secondary::open(dir, repository, &cache).map(Opened::Secondary),
+            Some(lock) => {
+                Self::open_locked(dir, repository, lock, &cache).map(|index| Opened::Primary(Box::new(index)))
+            }
+            None => Secondary::open(dir, repository, &cache).map(|index| Opened::Secondary(Box::new(index))),
         }
     }
 
@@ -111,9 +113,9 @@ impl Rocks {
         match Lock::take(&dir.join("lock")).map_err(|error| refused(dir, error))? {
             Some(lock) => {
                 remove_dir(&dir.join("db")).map_err(|error| refused(dir, error))?;
-                Self::open_locked(dir, repository, lock, &cache).map(Opened::Primary)
+                Self::open_locked(dir, repository, lock, &cache).map(|index| Opened::Primary(Box::new(index)))
             }
-            None => Secondary::empty(dir, repository, &cache).map(Opened::Secondary),
+            None => Secondary::empty(dir, repository, &cache).map(|index| Opened::Secondary(Box::new(index))),
         }
     }
 

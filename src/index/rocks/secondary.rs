@@ -26,7 +26,7 @@ pub struct Secondary {
     pub(super) overlay: Rocks,
     base: Option<Base>,
     dir: PathBuf,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 /// The primary's index as it was when it was opened.
@@ -57,13 +57,13 @@ impl Secondary {
         let lock = Lock::take(&own.join("lock")).map_err(|error| refused(dir, error))?;
         let lock = lock.ok_or_else(|| refused(dir, std::io::ErrorKind::ResourceBusy.into()))?;
         let overlay = Rocks::open_locked(&own, repository, lock, cache)?;
-        Ok(Self { overlay, base: None, dir: dir.to_owned(), _scratch: scratch })
+        Ok(Self { overlay, base: None, dir: dir.to_owned(), scratch })
     }
 
     /// The primary's index; none if it is empty, not this repository's or cannot be read, for then everything can be
     /// learnt again and nobody has to wait.
     fn open_base(&self, repository: RepositoryId, cache: &Cache) -> Option<Base> {
-        let own = self._scratch.path().join("log");
+        let own = self.scratch.path().join("log");
         let options = layout::options(cache, |_| true);
         // The primary may remove a file between the moment its name is read and that in which it is opened.
         let open = |_| DB::open_as_secondary(&options, self.dir.join("db"), own.clone()).ok();
