@@ -179,7 +179,9 @@ pub const DOWNLOAD_BUFFER_BYTES_MAX: usize = 512 * KIB;
 pub const DAEMON_REPLY_SECONDS_MAX: u64 = 600;
 /// How long the daemon may take to answer a request that only cleans up, in seconds.
 pub const DAEMON_CLEANUP_SECONDS_MAX: u64 = 30;
-/// How often a request is repeated, a second apart, while the daemon says that it is starting up.
+/// How often a request that only cleans up is tried, a second apart, while the daemon is starting up.
+pub const DAEMON_CLEANUP_ATTEMPTS_MAX: usize = 5;
+/// How often a request is tried, a second apart, while the daemon says that it is starting up or does not listen.
 pub const DAEMON_STARTUP_ATTEMPTS_MAX: usize = 60;
 /// How long one request waits for an operation, in seconds; the daemon's progress is asked for as often.
 pub const DAEMON_WAIT_SECONDS: u64 = 1;

@@ -3,6 +3,7 @@
 //! A body's `type` decides what an answer is, never the HTTP code. Replies are bounded; a daemon that says 503 is asked
 //! again for a minute, because it is starting up. Knows no instances: callers name the object that messages speak of.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -16,7 +17,8 @@ use super::flavor;
 use super::http::{HttpError, Method, Reply, Request, Socket};
 use super::model::or_default;
 use crate::limits::{
-    DAEMON_CLEANUP_SECONDS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, DAEMON_STARTUP_ATTEMPTS_MAX,
+    DAEMON_CLEANUP_ATTEMPTS_MAX, DAEMON_CLEANUP_SECONDS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX,
+    DAEMON_STARTUP_ATTEMPTS_MAX,
 };
 
 /// Path and query of a request, percent-encoded.
@@ -165,17 +167,19 @@ pub(super) struct Api {
     pub socket: Socket,
     /// Between two attempts at a daemon that is starting up, and between two looks at a hasty one.
     pub pause: Duration,
+    attempts: usize,
 }
 
 impl Api {
     /// Talks to the daemon at `socket` until `stop` is raised.
     pub fn new(socket: Socket) -> Self {
-        Self { socket, pause: Duration::from_secs(1) }
+        Self { socket, pause: Duration::from_secs(1), attempts: DAEMON_STARTUP_ATTEMPTS_MAX }
     }
 
     /// The same daemon for cleaning up after a failure or a stop: with little patience and without stopping.
     pub fn for_cleanup(&self) -> Self {
-        Self { socket: self.socket.for_cleanup(Duration::from_secs(DAEMON_CLEANUP_SECONDS_MAX)), pause: self.pause }
+        let socket = self.socket.for_cleanup(Duration::from_secs(DAEMON_CLEANUP_SECONDS_MAX));
+        Self { socket, pause: self.pause, attempts: DAEMON_CLEANUP_ATTEMPTS_MAX }
     }
 
     /// An object's metadata.
@@ -195,24 +199,26 @@ impl Api {
         self.answer(reply, call.object, limit_bytes)
     }
 
-    /// Sends a request, waiting for a daemon that is starting up.
+    /// Sends a request, waiting for a daemon that is starting up: it says 503, or, having been there before, it does not
+    /// listen just now. Neither has heard the request.
     pub fn open(&self, call: &Call<'_>) -> Result<Reply, DaemonError> {
-        let mut attempts = 1;
-        loop {
-            let reply = self.socket.send(&call.request).map_err(|error| self.error(call.object, error))?;
-            if reply.status != 503 || attempts >= DAEMON_STARTUP_ATTEMPTS_MAX {
-                return Ok(reply);
+        for _ in 1..self.attempts {
+            match self.socket.send(&call.request) {
+                Ok(reply) if reply.status != 503 => return Ok(reply),
+                Err(HttpError::Connect(error)) if is_away(&error) => {}
+                Err(error) => return Err(self.error(call.object, error)),
+                Ok(_) => {}
             }
-            attempts += 1;
             self.rest(call.object)?;
         }
+        self.socket.send(&call.request).map_err(|error| self.error(call.object, error))
     }
 
     /// Sends a request whose body is read from `input`.
     pub fn upload(
         &self,
         call: &Call<'_>,
-        input: &mut (dyn std::io::Read + Send),
+        input: &mut (dyn io::Read + Send),
         sent: &mut dyn FnMut(u64),
     ) -> Result<Answer, DaemonError> {
         let reply = self.socket.upload(&call.request, input, sent).map_err(|error| self.error(call.object, error))?;
@@ -262,7 +268,7 @@ impl Api {
     pub fn error(&self, object: &str, error: HttpError) -> DaemonError {
         let object = object.to_owned();
         match error {
-            HttpError::Connect(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+            HttpError::Connect(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 DaemonError::NoPermission { path: self.socket.path().to_owned(), group: flavor::group(None) }
             }
             HttpError::Connect(error) => DaemonError::NoDaemon {
@@ -277,6 +283,11 @@ impl Api {
             HttpError::Exchange(source) => DaemonError::Io { object, source },
         }
     }
+}
+
+/// Whether the daemon may just be restarting.
+fn is_away(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 /// A flag that stops what a daemon's client is doing, from another thread or a signal.

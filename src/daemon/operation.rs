@@ -167,8 +167,13 @@ impl Api {
         match self.call(&Call::get(target, object), DAEMON_OBJECT_BYTES_MAX) {
             Ok(Answer::Sync(body) | Answer::Async(body)) => body.metadata(object).map(Some),
             Err(error @ DaemonError::Stopped { .. }) => Err(error),
-            // Either the error style, or the connection broke while the operation may well go on.
-            Ok(Answer::Error { .. }) | Err(_) => self.look(id, object),
+            Ok(Answer::Error { .. }) => self.look(id, object),
+            // The connection broke while the operation may well go on; a daemon that is on its way down breaks the next
+            // one, too.
+            Err(_) => {
+                self.rest(object)?;
+                self.look(id, object)
+            }
         }
     }
 

@@ -422,6 +422,21 @@ fn an_error_from_wait_is_decided_by_the_operation() {
 }
 
 #[test]
+fn a_wait_that_breaks_is_decided_by_the_operation() {
+    for (look, succeeds) in [(ended(200, ""), true), (refused(404, 404, "Operation not found"), false)] {
+        let server = Server::start(move |seen| match seen {
+            _ if seen.is("POST", BACKUPS) => started("op", &json!({})),
+            _ if seen.line.contains("/operations/op/wait") => Vec::new(),
+            _ if seen.line.contains("/operations/op") => look.clone(),
+            _ if seen.is("GET", FILE) => octets(b"tar"),
+            _ => usual(seen, "lxd", &[]),
+        });
+        assert_eq!(export(&server, Route::Any).is_ok(), succeeds);
+        server.find("DELETE", BACKUP);
+    }
+}
+
+#[test]
 fn a_daemon_that_starts_up_is_asked_again() {
     let asked = AtomicUsize::new(0);
     let server = Server::start(move |seen| match asked.fetch_add(1, Ordering::SeqCst) {
@@ -433,6 +448,14 @@ fn a_daemon_that_starts_up_is_asked_again() {
     let error = never.daemon().server().unwrap_err();
     assert!(matches!(error, DaemonError::Refused { status: 503, .. }), "{error}");
     assert_eq!(never.seen().len(), DAEMON_STARTUP_ATTEMPTS_MAX);
+}
+
+#[test]
+fn a_daemon_that_is_gone_is_looked_for_and_then_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = LocalDaemon::at(directory.path().join("unix.socket"), None).without_pauses();
+    let error = daemon.server().unwrap_err().to_string();
+    assert!(error.ends_with("/unix.socket (no such socket)"), "{error}");
 }
 
 #[test]
