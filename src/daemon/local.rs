@@ -359,10 +359,10 @@ impl Daemon for LocalDaemon {
             .get(&format!("storage.project.{project}.backups_volume"))
             .or_else(|| config.get("storage.backups_volume"))
             .filter(|volume| !volume.is_empty());
-        let free_bytes = match volume {
-            Some(volume) => self.free_in_pool(volume.split('/').next().unwrap_or_default()),
-            None => path.as_ref().and_then(|path| statvfs(path).ok()).map(|it| it.f_bavail.saturating_mul(it.f_frsize)),
-        };
+        let seen = path.as_ref().and_then(|path| statvfs(path).ok()).map(|it| it.f_bavail.saturating_mul(it.f_frsize));
+        let told = volume.and_then(|volume| self.free_in_pool(volume.split('/').next().unwrap_or_default()));
+        // A pool counts blocks that only root may use, and the daemon's database may live on the same disk.
+        let free_bytes = seen.into_iter().chain(told).min();
         Ok(Staging { free_bytes, path })
     }
 }
