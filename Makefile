@@ -9,7 +9,8 @@ export HOLDALL_LAB_CACHE ?= $(cache)/holdall-lab
 CARGO_FLAGS ?= --release --locked
 
 sudo := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
-test_binaries := $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) $(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
+test_binaries := $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
+	$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 quick_binaries := $(filter-out daemon,$(test_binaries))
 
 .PHONY: help setup demo test test-fast test-daemon bench clean-lab

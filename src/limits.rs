@@ -23,8 +23,9 @@ pub const ZERO_RUN_BYTES_MIN: usize = 64 * KIB;
 /// rest of the stream is one opaque payload.
 /// The kernel bounds a path to 4 KiB and all xattrs of a file to 64 KiB each; a megabyte holds sixteen of those.
 pub const TAR_EXTENSION_BYTES_MAX: usize = MIB;
-/// Most bytes of continuation blocks that an old GNU sparse map may have; beyond it the rest of the stream is one opaque
-/// payload. They hold 21 extents each, so this is a file of 680 000 extents, and a bound on envelope without a boundary.
+/// Most bytes of continuation blocks that an old GNU sparse map may have; beyond it the rest of the stream is one
+/// opaque payload. They hold 21 extents each, so this is a file of 680 000 extents, and a bound on envelope without a
+/// boundary.
 pub const TAR_SPARSE_MAP_BYTES_MAX: usize = 16 * MIB;
 /// Longest member path that is kept for search and messages, in bytes; the stored stream keeps any length.
 pub const MEMBER_PATH_BYTES_MAX: usize = 64 * KIB;
@@ -33,7 +34,8 @@ pub const MEMBER_PATH_BYTES_MAX: usize = 64 * KIB;
 
 /// The longest chunk in bytes that any parameters may ask for.
 pub const CHUNK_BYTES_MAX: usize = 4 * MIB;
-/// A frame closes when it holds this much before compression (measured: 2 MiB stores 2 % less than 1 MiB, 4 MiB 1 % more).
+/// A frame closes when it holds this much before compression (measured: 2 MiB stores 2 % less than 1 MiB, 4 MiB 1 %
+/// more).
 pub const FRAME_PLAIN_BYTES_TARGET: usize = 2 * MIB;
 /// The most that a frame can decompress to: it closes with the chunk that reaches the target.
 pub const FRAME_PLAIN_BYTES_MAX: usize = FRAME_PLAIN_BYTES_TARGET + CHUNK_BYTES_MAX;
@@ -94,7 +96,8 @@ pub const STREAM_BYTES_MAX: u64 = i64::MAX as u64;
 
 /// The least memory of Argon2id for a new key slot, in KiB: 64 MiB, the smaller recommendation of RFC 9106.
 pub const ARGON2_MEMORY_KIB_MIN: u32 = 64 * 1024;
-/// The most memory of Argon2id that a reader spends on a key slot, in KiB: 1 GiB, so that a forged slot cannot take more.
+/// The most memory of Argon2id that a reader spends on a key slot, in KiB: 1 GiB, so that a forged slot cannot take
+/// more.
 pub const ARGON2_MEMORY_KIB_MAX: u32 = 1024 * 1024;
 /// The fewest passes of Argon2id for a new key slot (RFC 9106).
 pub const ARGON2_PASSES_MIN: u32 = 3;
@@ -175,7 +178,8 @@ pub const UPLOAD_PIECE_BYTES: usize = 256 * KIB;
 pub const UPLOAD_QUEUE_PIECES_MAX: usize = 4;
 /// Bytes of a download that may wait inside the HTTP client; a larger buffer means fewer, larger reads.
 pub const DOWNLOAD_BUFFER_BYTES_MAX: usize = 512 * KIB;
-/// How long the daemon may take for the head of a reply and for a JSON body, in seconds. Bodies of exports may stall for hours.
+/// How long the daemon may take for the head of a reply and for a JSON body, in seconds. Bodies of exports may stall
+/// for hours.
 pub const DAEMON_REPLY_SECONDS_MAX: u64 = 600;
 /// How long the daemon may take to answer a request that only cleans up, in seconds.
 pub const DAEMON_CLEANUP_SECONDS_MAX: u64 = 30;

@@ -160,8 +160,8 @@ pub fn back_up(
     Ok(run.finish()?)
 }
 
-/// One source: an attempt, and another by a way that does not depend on a live stream where the first broke. Returns the
-/// sources that were fenced meanwhile, or `None` if the user wants to stop.
+/// One source: an attempt, and another by a way that does not depend on a live stream where the first broke. Returns
+/// the sources that were fenced meanwhile, or `None` if the user wants to stop.
 fn one(
     run: &mut Run<'_>,
     circumstances: &Circumstances<'_>,

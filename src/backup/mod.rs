@@ -1,7 +1,7 @@
 //! Making points: from the daemon's exports, or from a stream that somebody has already.
 //!
-//! A stream becomes a point only if it proved complete ([`accept`]). What failed is named with its reason and never ends
-//! the others. This room decides what a backup is; how bytes are stored it leaves to the repository.
+//! A stream becomes a point only if it proved complete ([`accept`]). What failed is named with its reason and never
+//! ends the others. This room decides what a backup is; how bytes are stored it leaves to the repository.
 
 mod accept;
 mod attempt;

@@ -1,8 +1,8 @@
 //! One invocation of `backup` or `import`: its sources one after the other, their points in groups.
 //!
 //! A group's packs and its segment are stored first, then its points one by one. It ends when a pack is full, after ten
-//! minutes, and with the run, so that a hundred small sources do not leave a hundred small packs. A source has succeeded
-//! when its point is committed, and not before.
+//! minutes, and with the run, so that a hundred small sources do not leave a hundred small packs. A source has
+//! succeeded when its point is committed, and not before.
 
 use std::time::{Duration, Instant};
 

@@ -1,8 +1,9 @@
 //! Proving that a repository is intact (`format-spec/repository.md`, "Check").
 //!
-//! On paper: every object opens, every point's recipe can be read, and every chunk that it names is in a pack that stands
-//! in the store with the right length. With data: every frame of every pack opens and holds the chunks that it should.
-//! What is found is collected and told with the points that it affects; the walk goes on past it. Nothing is changed.
+//! On paper: every object opens, every point's recipe can be read, and every chunk that it names is in a pack that
+//! stands in the store with the right length. With data: every frame of every pack opens and holds the chunks that it
+//! should. What is found is collected and told with the points that it affects; the walk goes on past it. Nothing is
+//! changed.
 
 mod packs;
 

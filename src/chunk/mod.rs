@@ -1,9 +1,9 @@
 //! The chunker: bytes in, chunks out, cut where the content says (`format-spec/chunk.md`).
 //!
 //! FastCDC with normalization, keyed by a secret of the repository, so that an observer cannot recognise known files by
-//! their chunk lengths. A cut falls after the byte that matched, and so depends on nothing but the chunk's own bytes and
-//! on where its payload begins: that is what lets equal files share chunks wherever they stand, and what lets a later
-//! backup predict cuts. This room knows neither tar nor chunk ids.
+//! their chunk lengths. A cut falls after the byte that matched, and so depends on nothing but the chunk's own bytes
+//! and on where its payload begins: that is what lets equal files share chunks wherever they stand, and what lets a
+//! later backup predict cuts. This room knows neither tar nor chunk ids.
 
 mod params;
 
@@ -150,7 +150,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_do_not_matter(seed: u64, len in 0_usize..40_000, cuts in proptest::collection::vec(0_usize..40_000, 0..20)) {
+        fn pieces_do_not_matter(
+            seed: u64,
+            len in 0_usize..40_000,
+            cuts in proptest::collection::vec(0_usize..40_000, 0..20),
+        ) {
             let gear = Gear::derive(&[7; 32]);
             let bytes = noise(seed, len);
             let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(len)).collect();

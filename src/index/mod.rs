@@ -1,8 +1,8 @@
 //! The index: which chunk is in which packs, and where (`format-spec/index.md`).
 //!
 //! A cache on the host, filled from index segments, that may be deleted at any time. It is never the truth: it says
-//! "would be there", and the caller asks the store whether the pack stands in `packs/` and is not condemned. It knows no
-//! store, no key and no repository beyond its id.
+//! "would be there", and the caller asks the store whether the pack stands in `packs/` and is not condemned. It knows
+//! no store, no key and no repository beyond its id.
 //!
 //! Invariants of every adapter: a segment counts as absorbed only once all its facts are in; facts of packs that no
 //! absorbed segment names are never given; one built from scratch answers like one that grew. The suite in
@@ -64,8 +64,8 @@ pub trait Index: Send + Sync {
     /// again. Segments that are not absorbed are passed over.
     fn drop_segments(&self, gone: &BTreeSet<SegmentId>) -> Result<(), IndexError>;
 
-    /// For each chunk asked for all its places in packs that an absorbed segment names, ordered by pack. Of a chunk that
-    /// a pack holds twice, the last place is given. Ask for many at once: a batch is looked up in key order.
+    /// For each chunk asked for all its places in packs that an absorbed segment names, ordered by pack. Of a chunk
+    /// that a pack holds twice, the last place is given. Ask for many at once: a batch is looked up in key order.
     fn facts(&self, ids: &[ChunkId]) -> Result<Vec<Vec<Fact>>, IndexError>;
 
     /// All packs that an absorbed segment names.

@@ -1,8 +1,9 @@
 //! Which packs count: what absorbed segments state about packs, without the facts about their chunks.
 //!
 //! A *statement* is one pack with one directory; segments that repeat it verbatim, as a merge does, share it, and its
-//! facts are kept once. It has a number, which stands for it in the keys of facts. It is *live* while an absorbed segment
-//! names it. Knows neither how facts nor how statements are stored. Some hundred bytes per pack, 16 000 packs per TB.
+//! facts are kept once. It has a number, which stands for it in the keys of facts. It is *live* while an absorbed
+//! segment names it. Knows neither how facts nor how statements are stored. Some hundred bytes per pack, 16 000 packs
+//! per TB.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -101,8 +102,8 @@ impl Statements {
         self.by_number.get(&number).map(|live| live.statement.pack)
     }
 
-    /// Gives each pack of a segment its number: the live one, or from `next` on a new one, for statements whose facts are
-    /// not in place. Nothing if there are no more numbers.
+    /// Gives each pack of a segment its number: the live one, or from `next` on a new one, for statements whose facts
+    /// are not in place. Nothing if there are no more numbers.
     pub fn name<'a>(&self, segment: &'a Segment, mut next: u32) -> Option<Vec<Named<'a>>> {
         let mut named = BTreeMap::new();
         for stated in &segment.packs {

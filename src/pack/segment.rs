@@ -1,7 +1,7 @@
 //! Index segments: the directories of some packs, once more (`format-spec/index.md`).
 //!
-//! A segment states facts: chunk x is in pack p at this place. Packs are immutable, so a fact never becomes false; it is
-//! no proof that the pack still exists.
+//! A segment states facts: chunk x is in pack p at this place. Packs are immutable, so a fact never becomes false; it
+//! is no proof that the pack still exists.
 
 use crate::codec::{DecodeError, Decoder, Encoder};
 use crate::id::{ID_BYTES, PackId};
@@ -63,8 +63,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn segment_round_trips(packs in proptest::collection::vec((any::<[u8; 32]>(), 0..1_u64 << 28, directories()), 0..4)) {
-            let packs = packs.into_iter().map(|(id, bytes, directory)| SegmentPack { id: PackId::from_bytes(id), bytes, directory });
+        fn segment_round_trips(
+            packs in proptest::collection::vec((any::<[u8; 32]>(), 0..1_u64 << 28, directories()), 0..4),
+        ) {
+            let packs = packs
+                .into_iter()
+                .map(|(id, bytes, directory)| SegmentPack { id: PackId::from_bytes(id), bytes, directory });
             let segment = Segment { packs: packs.collect() };
             prop_assert_eq!(Segment::decode(&segment.encode()), Ok(segment));
         }

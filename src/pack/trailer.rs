@@ -53,8 +53,8 @@ impl Trailer {
     }
 }
 
-/// The length to which a small pack of `bytes` is padded: Padme (Nikitin et al., 2019), which hides all but the magnitude
-/// for at most 12 % more, and far less from some kilobytes on.
+/// The length to which a small pack of `bytes` is padded: Padme (Nikitin et al., 2019), which hides all but the
+/// magnitude for at most 12 % more, and far less from some kilobytes on.
 pub fn padme(bytes: usize) -> usize {
     if bytes < 2 {
         return bytes;

@@ -1,8 +1,8 @@
 //! Making a pack: frames are numbered when they are begun, compressed and sealed anywhere, and appended in order.
 //!
-//! Dropping a writer leaves nothing; only [`SealedPack::put_with`] makes a [`StoredPack`], and only a stored pack may be
-//! named by a segment. The whole pack stays in memory until then, bounded by [`PACK_BYTES_TARGET`] and the frames that
-//! are on their way when it is reached.
+//! Dropping a writer leaves nothing; only [`SealedPack::put_with`] makes a [`StoredPack`], and only a stored pack may
+//! be named by a segment. The whole pack stays in memory until then, bounded by [`PACK_BYTES_TARGET`] and the frames
+//! that are on their way when it is reached.
 
 use std::sync::Arc;
 
@@ -130,7 +130,8 @@ impl PackWriter {
     /// Appends a frame.
     ///
     /// # Panics
-    /// If frames come in another order than their numbers: a mistake of the caller's that would make the pack unreadable.
+    /// If frames come in another order than their numbers: a mistake of the caller's that would make the pack
+    /// unreadable.
     pub fn append(&mut self, frame: SealedFrame) {
         assert_eq!(frame.number as usize, self.bodies.len(), "frames are appended in the order of their numbers");
         self.bytes += frame.body.len();

@@ -1,8 +1,8 @@
 //! The repository: the only place where formats and ports meet.
 //!
-//! It knows which object stands under which name, seals and opens what it stores, and keeps the write order: packs, then
-//! the segment that names them, then the point. The index is a cache of the segments and may be lost at any time. What a
-//! daemon is, what deserves to be kept and how an archive is built are not known here.
+//! It knows which object stands under which name, seals and opens what it stores, and keeps the write order: packs,
+//! then the segment that names them, then the point. The index is a cache of the segments and may be lost at any time.
+//! What a daemon is, what deserves to be kept and how an archive is built are not known here.
 
 mod catalog;
 mod config;
@@ -65,8 +65,8 @@ pub enum IndexPlace<'p> {
 }
 
 impl Repository {
-    /// Makes a repository in an empty store: directories and a README for people, then the key slot, and last the config, whose presence
-    /// says that the repository is complete.
+    /// Makes a repository in an empty store: directories and a README for people, then the key slot, and last the
+    /// config, whose presence says that the repository is complete.
     pub fn init(
         store: Arc<dyn Store>,
         key: &SlotKey<'_>,

@@ -238,7 +238,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_input_makes_a_decoder_panic(input: Vec<u8>) {
-            let _ = (Note::decode(&input).is_ok(), SessionRecord::decode(&input).is_ok(), Condemned::decode(&input).is_ok());
+            let _ = Note::decode(&input).is_ok();
+            let _ = SessionRecord::decode(&input).is_ok();
+            let _ = Condemned::decode(&input).is_ok();
         }
     }
 }

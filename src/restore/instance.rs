@@ -1,9 +1,9 @@
 //! A point goes back into a daemon: every condition is looked at first, then the stream is uploaded, verified while it
 //! goes, and completed only if it is what was backed up.
 //!
-//! Importing over an existing name damages the instance that has it (`format-spec/point.md`, "Restore"), so the name must
-//! be free. A restored twin keeps its MAC addresses and its uuid; where the target server has an instance with the same,
-//! the restored one gets fresh ones before anything can start it.
+//! Importing over an existing name damages the instance that has it (`format-spec/point.md`, "Restore"), so the name
+//! must be free. A restored twin keeps its MAC addresses and its uuid; where the target server has an instance with the
+//! same, the restored one gets fresh ones before anything can start it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};

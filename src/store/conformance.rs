@@ -1,7 +1,7 @@
 //! What every store must do, as one suite that each adapter runs.
 //!
-//! The cases hold the contract on [`Store`] and nothing that only some stores can do. A failure is a panic that names the
-//! case's fact, as in any test.
+//! The cases hold the contract on [`Store`] and nothing that only some stores can do. A failure is a panic that names
+//! the case's fact, as in any test.
 
 use std::collections::BTreeSet;
 use std::sync::Barrier;

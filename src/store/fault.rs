@@ -1,7 +1,7 @@
 //! A store that fails when it is told to, in front of another one.
 //!
-//! Faults are chosen by the number of the call, so that a test can go through every call of an operation: count them with
-//! a plan that is empty, then run once for each. What a fault does to the object is stated, never left to chance.
+//! Faults are chosen by the number of the call, so that a test can go through every call of an operation: count them
+//! with a plan that is empty, then run once for each. What a fault does to the object is stated, never left to chance.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -47,8 +47,8 @@ pub enum Effect {
     Refuse,
     /// It happens, and the answer is lost.
     LoseAnswer,
-    /// A put leaves only the first bytes under the name, as a store does that breaks its contract, and a read finds only
-    /// so many bytes, without an error. Other operations are refused.
+    /// A put leaves only the first bytes under the name, as a store does that breaks its contract, and a read finds
+    /// only so many bytes, without an error. Other operations are refused.
     Tear {
         /// How many bytes.
         bytes: usize,

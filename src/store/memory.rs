@@ -1,7 +1,7 @@
 //! A store in memory, for tests, fuzzing and dry experiments.
 //!
-//! Holds the whole contract of [`Store`] except that nothing outlives it. Everything happens under one lock, so listings
-//! show one moment and nothing is ever stale.
+//! Holds the whole contract of [`Store`] except that nothing outlives it. Everything happens under one lock, so
+//! listings show one moment and nothing is ever stale.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

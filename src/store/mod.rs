@@ -2,8 +2,8 @@
 //!
 //! A store keeps sealed bytes under opaque names and knows the meaning of neither. Objects are immutable: they appear
 //! whole, are never replaced, and go whole. Everything that the protocol of `format-spec/concurrency.md` takes for
-//! granted is written on [`Store`], described for every kind of store in `format-spec/store.md`, and held by the suite in
-//! `conformance`, which every adapter runs. Nothing is repeated here: an operation is sent once.
+//! granted is written on [`Store`], described for every kind of store in `format-spec/store.md`, and held by the suite
+//! in `conformance`, which every adapter runs. Nothing is repeated here: an operation is sent once.
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
@@ -37,13 +37,13 @@ pub use name::{Directory, Name, NameError};
 /// The contract, which the callers' safety rests on:
 ///
 /// - **Atomic.** An object is there whole or not at all, for every reader at every moment, also after a crash.
-/// - **Durable.** What [`put`](Self::put), [`delete`](Self::delete) and [`make_directory`](Self::make_directory) answered
-///   with `Ok` stays true after a crash of the machine, whichever answer it was.
+/// - **Durable.** What [`put`](Self::put), [`delete`](Self::delete) and [`make_directory`](Self::make_directory)
+///   answered with `Ok` stays true after a crash of the machine, whichever answer it was.
 /// - **Never replaced.** A name that is taken keeps its bytes until it is deleted. Of several puts of different bytes
 ///   under one name one wins, and every other is told.
 /// - **An error is no verdict.** After an error of a put or a delete nobody knows whether it took effect, now or later.
-/// - **Absence is certain.** "Not there" is said only if the store said so; whatever else kept the store from looking is
-///   another [`StoreErrorKind`]. A directory that is missing makes nothing absent: that is an error of its own, or a
+/// - **Absence is certain.** "Not there" is said only if the store said so; whatever else kept the store from looking
+///   is another [`StoreErrorKind`]. A directory that is missing makes nothing absent: that is an error of its own, or a
 ///   damaged store would look like an empty one.
 pub trait Store: Send + Sync {
     /// What to call the store in messages: a path or an address.
@@ -56,12 +56,12 @@ pub trait Store: Send + Sync {
     /// Creates the object `name` from the bytes of `parts`, one after the other, if the name is free.
     ///
     /// `Created` if the object now holds these very bytes, and `Exists` if it holds others, which stay. An object that
-    /// held the same bytes before counts as created: after a lost answer nobody, least of all a server, can tell the two
-    /// apart. Either answer is durable.
+    /// held the same bytes before counts as created: after a lost answer nobody, least of all a server, can tell the
+    /// two apart. Either answer is durable.
     fn put(&self, name: &Name, parts: &[&[u8]]) -> Result<Put, StoreError>;
 
-    /// Reads a whole object of at most `bytes_max` bytes. A larger one is [`StoreErrorKind::TooLarge`], and nothing of it
-    /// is read; an absent one is [`StoreErrorKind::NotFound`].
+    /// Reads a whole object of at most `bytes_max` bytes. A larger one is [`StoreErrorKind::TooLarge`], and nothing of
+    /// it is read; an absent one is [`StoreErrorKind::NotFound`].
     fn get(&self, name: &Name, bytes_max: usize) -> Result<Vec<u8>, StoreError>;
 
     /// Reads exactly `length` bytes from `offset`. An object that ends before is [`StoreErrorKind::Truncated`].
@@ -317,7 +317,8 @@ pub enum Operation {
 
 /// Lists a small directory until two listings agree, because some servers skip an entry while others are removed.
 ///
-/// If it never stands still, everything seen is returned: a name that is gone by now is one that the reader finds absent.
+/// If it never stands still, everything seen is returned: a name that is gone by now is one that the reader finds
+/// absent.
 pub fn list_settled(store: &dyn Store, directory: &Directory) -> Result<Vec<Listed>, StoreError> {
     settled(|| store.list(directory))
 }
@@ -346,8 +347,8 @@ pub enum CreateIfAbsent {
     Missing,
 }
 
-/// Creates one random name in `directory` twice, looks who won, and removes it again (`format-spec/store.md`, "Create if
-/// absent").
+/// Creates one random name in `directory` twice, looks who won, and removes it again (`format-spec/store.md`, "Create
+/// if absent").
 pub fn probe_create_if_absent(store: &dyn Store, directory: &Directory) -> Result<CreateIfAbsent, StoreError> {
     let (id, first, second) = probe_bytes().map_err(|error| {
         let object = format!("{}/{directory}", store.description());

@@ -1,8 +1,8 @@
 //! Names of objects and of the directories they stand in, checked at the edge.
 //!
-//! A name is relative, has at most four parts of letters, digits, `.`, `-` and `_`, and no part begins with `.`: nothing
-//! can leave the root, be taken for a temporary file, or mean something else on another file system or in an object
-//! store. What a name means is not known here (`format-spec/store.md`, "Names").
+//! A name is relative, has at most four parts of letters, digits, `.`, `-` and `_`, and no part begins with `.`:
+//! nothing can leave the root, be taken for a temporary file, or mean something else on another file system or in an
+//! object store. What a name means is not known here (`format-spec/store.md`, "Names").
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! What a store's file system is, and how much room it has.
 //!
-//! Only the kind decides anything: how long a listing may be stale (`format-spec/store.md`, "Stale listings"). A kind that
-//! is not known to be local counts as remote.
+//! Only the kind decides anything: how long a listing may be stale (`format-spec/store.md`, "Stale listings"). A kind
+//! that is not known to be local counts as remote.
 
 use std::io;
 use std::os::fd::AsFd;

@@ -1,9 +1,10 @@
 //! A store in a directory, on a local disk or on an NFS mount.
 //!
-//! An object is written under a temporary name in its own directory, synced, and only then given its name, by a rename or
-//! a link that never replaces; then the directory is synced. Everything is looked up from the open root, part by part and
-//! never through a symbolic link, so nothing outside is reached, and a root that is unmounted or replaced while it is in
-//! use is an error, not an empty store. The steps and what a crash leaves after each are in `format-spec/store.md`.
+//! An object is written under a temporary name in its own directory, synced, and only then given its name, by a rename
+//! or a link that never replaces; then the directory is synced. Everything is looked up from the open root, part by
+//! part and never through a symbolic link, so nothing outside is reached, and a root that is unmounted or replaced
+//! while it is in use is an error, not an empty store. The steps and what a crash leaves after each are in
+//! `format-spec/store.md`.
 
 mod calls;
 mod capacity;

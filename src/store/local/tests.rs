@@ -1,5 +1,5 @@
-//! The suite on a disk, the order of system calls and what a crash between them leaves, and what only a directory can do
-//! to a store.
+//! The suite on a disk, the order of system calls and what a crash between them leaves, and what only a directory can
+//! do to a store.
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -226,8 +226,8 @@ struct Crash {
     bytes: u64,
 }
 
-/// Every state that a crash after some of these steps can leave in one directory. Nothing that was not synced is certain,
-/// and of what was not synced anything may have reached the disk, in any order.
+/// Every state that a crash after some of these steps can leave in one directory. Nothing that was not synced is
+/// certain, and of what was not synced anything may have reached the disk, in any order.
 fn crashes(steps: &[Step], directory: u64, before: &[&str]) -> Vec<Crash> {
     let mut durable: BTreeSet<String> = before.iter().map(ToString::to_string).collect();
     let mut pending: Vec<(String, bool)> = Vec::new();
