@@ -3,5 +3,6 @@
 mod damage;
 mod fixture;
 mod golden;
+mod fuzz_corpus;
 mod round_trip;
 mod vectors;

@@ -1,0 +1,4 @@
+//! Feeds libFuzzer's inputs to `accept`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| holdall_fuzz::accept(data));
