@@ -68,14 +68,14 @@ pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 18;
 
 /// A recipe part may end at a suitable place once it has this many bytes.
 pub const PART_BYTES_MIN: usize = 4 * KIB;
-/// A recipe part ends at the next entry once it has this many bytes.
+/// Inside a long member a recipe part may end once it has this many bytes; at twice as many it ends wherever it may.
 pub const PART_BYTES_TARGET: usize = 8 * KIB;
 /// The largest recipe part that a reader accepts, in bytes.
 pub const PART_BYTES_MAX: usize = MIB;
 /// A recipe part may also end at a suitable place once it covers this many envelope bytes, so that a path is found by
 /// reading little even where files are empty.
 pub const PART_ENVELOPE_BYTES_MIN: usize = 256 * KIB;
-/// A recipe part ends at the next entry once it covers this many envelope bytes.
+/// A recipe part ends at the next boundary once it covers this many envelope bytes.
 pub const PART_ENVELOPE_BYTES_TARGET: usize = MIB;
 /// The most envelope bytes of one part that a reader accepts: a part ends at the first boundary behind its target, and
 /// between two boundaries stand the extensions of one member and its sparse map at most.

@@ -85,16 +85,16 @@ impl Repository {
     /// Makes a repository with keys and configs of the caller's, for fixtures that another implementation shall read.
     #[cfg(any(test, feature = "testing"))]
     pub fn init_fixed(
-        store: Arc<dyn Store>,
+        store: &dyn Store,
         keys: &ReadKeys,
         key: &SlotKey<'_>,
         created: Timestamp,
         configs: &[Config],
     ) -> Result<(), RepoError> {
-        objects::lay_out(&*store)?;
-        keyring::put_first_slot(&*store, keys, key, created)?;
+        objects::lay_out(store)?;
+        keyring::put_first_slot(store, keys, key, created)?;
         for (number, config) in (1..).zip(configs) {
-            objects::put_config(&*store, keys.write(), number, config)?;
+            objects::put_config(store, keys.write(), number, config)?;
         }
         Ok(())
     }

@@ -220,8 +220,7 @@ fn a_missing_repository_of_version_1_is_written() {
     let small = Config { payload: params(512, 1024, 4096), envelope: params(256, 512, 1024), ..first };
     let store = Arc::new(LocalStore::create(&place("repository")).unwrap());
     let store: Arc<dyn Store> = store;
-    Repository::init_fixed(Arc::clone(&store), &keys, &SlotKey::KeyFile(&key_file), first.created, &[first, small])
-        .unwrap();
+    Repository::init_fixed(&*store, &keys, &SlotKey::KeyFile(&key_file), first.created, &[first, small]).unwrap();
     let (repository, _) = Repository::open(store, Unlock::KeyFile(&key_file), IndexPlace::Memory).unwrap();
     let passphrase = Passphrase::new(PASSPHRASE.as_bytes().to_vec()).unwrap();
     let slot = SlotKey::Passphrase(&passphrase, Argon2Cost::cheap());
