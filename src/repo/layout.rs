@@ -109,7 +109,7 @@ mod tests {
         assert!(names.iter().all(|name| name.parse().map_or(true, |name| parse_config(&name).is_none())));
         assert_eq!(parse_config(&config(7)), Some(7));
         let id = PackId::from_bytes([0xab; ID_BYTES]).to_string();
-        let named = |leaf: &str| parse_id(&POINTS.object(leaf).unwrap(), PackId::from_bytes).is_some();
-        assert!(named(&id) && !named(&id.to_uppercase()) && !named(&id[1..]) && !named("note"));
+        let is_id = |leaf: &str| parse_id(&POINTS.object(leaf).unwrap(), PackId::from_bytes).is_some();
+        assert!(is_id(&id) && !is_id(&id.to_uppercase()) && !is_id(&id[1..]) && !is_id("note"));
     }
 }

@@ -19,6 +19,7 @@ use holdall::monitor::Silent;
 use holdall::point::StreamForm;
 use holdall::repo::{Condemned, Config, IndexPlace, Repository, SessionRecord};
 use holdall::store::{Directory, LocalStore, MemoryStore, Name, Put, Store};
+use tar::EntryType;
 
 use crate::fixture::{export_bytes, import_bytes, noise, points};
 
@@ -123,7 +124,7 @@ fn container(day: u64) -> Vec<u8> {
     let text = b"All that glitters is not gold. ".repeat(160);
     let long = format!("backup/container/rootfs/{}/long", "a-long-name".repeat(12));
     let mut tar = tar::Builder::new(Vec::new());
-    let mut add = |path: &str, kind: tar::EntryType, link: &str, bytes: &[u8]| {
+    let mut add = |path: &str, kind: EntryType, link: &str, bytes: &[u8]| {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(kind);
         header.set_size(bytes.len() as u64);
@@ -135,19 +136,18 @@ fn container(day: u64) -> Vec<u8> {
             tar.append_link(&mut header, path, link).unwrap();
         }
     };
-    use tar::EntryType::{Directory, Link, Regular, Symlink};
-    add("backup/index.yaml", Regular, "", index.as_bytes());
-    add("backup/container/", Directory, "", b"");
-    add("backup/container/backup.yaml", Regular, "", &b"container: {}\n".repeat(50));
-    add("backup/container/rootfs/", Directory, "", b"");
-    add("backup/container/rootfs/hostname", Regular, "", b"web1\n");
-    add("backup/container/rootfs/data", Regular, "", &data);
-    add("backup/container/rootfs/sparse", Regular, "", &sparse);
-    add("backup/container/rootfs/hard", Link, "backup/container/rootfs/data", b"");
-    add("backup/container/rootfs/symbolic", Symlink, "data", b"");
-    add("backup/container/rootfs/text", Regular, "", &text);
-    add("backup/container/rootfs/empty", Regular, "", b"");
-    add(&long, Regular, "", &noise(4, 512));
+    add("backup/index.yaml", EntryType::Regular, "", index.as_bytes());
+    add("backup/container/", EntryType::Directory, "", b"");
+    add("backup/container/backup.yaml", EntryType::Regular, "", &b"container: {}\n".repeat(50));
+    add("backup/container/rootfs/", EntryType::Directory, "", b"");
+    add("backup/container/rootfs/hostname", EntryType::Regular, "", b"web1\n");
+    add("backup/container/rootfs/data", EntryType::Regular, "", &data);
+    add("backup/container/rootfs/sparse", EntryType::Regular, "", &sparse);
+    add("backup/container/rootfs/hard", EntryType::Link, "backup/container/rootfs/data", b"");
+    add("backup/container/rootfs/symbolic", EntryType::Symlink, "data", b"");
+    add("backup/container/rootfs/text", EntryType::Regular, "", &text);
+    add("backup/container/rootfs/empty", EntryType::Regular, "", b"");
+    add(&long, EntryType::Regular, "", &noise(4, 512));
     tar.into_inner().unwrap()
 }
 

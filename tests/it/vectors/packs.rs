@@ -179,9 +179,9 @@ fn packs() -> Value {
         let mut padded = stored(&directory);
         let bare = header.len() + first.len() + second.len() + padded.len() + 16 + Trailer::BYTES;
         padded.resize(padded.len() + padme(bare) - bare, 0);
-        let sealed = sealer.seal_directory(&padded).unwrap();
-        let trailer = Trailer { directory_offset: directory.frames_end(), directory_len: len(&sealed), parity_len: 0 };
-        let file = [&header[..], &first, &second, &sealed, &trailer.encode()].concat();
+        let last = sealer.seal_directory(&padded).unwrap();
+        let trailer = Trailer { directory_offset: directory.frames_end(), directory_len: len(&last), parity_len: 0 };
+        let file = [&header[..], &first, &second, &last, &trailer.encode()].concat();
         json!({ "case": format!("two frames, {aead:?}"), "pack": sealer.id().to_string(), "bytes": hex(&file),
                 "directory": values::directory(&directory), "frames": plain.map(hex) })
     });
