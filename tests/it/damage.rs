@@ -65,6 +65,30 @@ fn a_sound_repository_is_clean() {
     assert!(report.points == 1 && report.chunks > 20 && report.bytes_read > bytes.len() as u64 / 2);
 }
 
+/// Somebody with write keys could otherwise make a restore write for years.
+#[test]
+fn a_table_that_makes_more_than_its_point_says_is_refused_at_once() {
+    let (store, _) = small_repository();
+    let repository = reopen(store);
+    let (_, mut point) = points(&repository).remove(0);
+    point.content.stream_len = 1;
+    let failed = export(&repository, "x", &point, &mut Vec::new(), Digest::None, &Silent).unwrap_err();
+    assert!(failed.source.to_string().contains("row.stream_len"), "{}", failed.source);
+}
+
+#[test]
+fn a_pack_in_the_directory_of_another_digit_is_nobodys() {
+    let (store, _) = small_repository();
+    let pack = objects(&store).into_iter().find(|name| name.as_str().starts_with("packs/")).unwrap();
+    let repository = reopen(copy_without(&store, &pack));
+    let before = repository.list_packs().unwrap();
+    let shards = "packs".parse::<Directory>().unwrap();
+    let other = shards.shards().find(|shard| *shard != pack.directory()).unwrap();
+    let bytes = store.get(&pack, usize::MAX).unwrap();
+    let _ = repository.store().put(&other.object(pack.leaf()).unwrap(), &[&bytes]).unwrap();
+    assert_eq!(repository.list_packs().unwrap(), before);
+}
+
 #[test]
 fn a_lost_segment_is_named_and_costs_nothing_but_time() {
     let (store, bytes) = small_repository();

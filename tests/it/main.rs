@@ -5,4 +5,5 @@ mod fixture;
 mod golden;
 mod fuzz_corpus;
 mod round_trip;
+mod spec;
 mod vectors;
