@@ -97,7 +97,11 @@ impl AttemptError {
             Self::Rejected { .. } | Self::Changed { .. } => true,
             Self::Daemon(error) => matches!(
                 error,
-                DaemonError::Cut { .. } | DaemonError::OperationFailed { .. } | DaemonError::OperationLost { .. }
+                DaemonError::Cut { .. }
+                    | DaemonError::OperationFailed { .. }
+                    | DaemonError::OperationLost { .. }
+                    | DaemonError::NotOffered { .. }
+                    | DaemonError::Io { .. }
             ),
             _ => false,
         }
@@ -154,7 +158,7 @@ fn make(
     {
         return Err(AttemptError::WouldBeFuzzy);
     }
-    if !circumstances.streams || route == Route::Staged {
+    if route == Route::Staged {
         check_room(circumstances, source, &before)?;
     }
     let request = ExportRequest {

@@ -167,8 +167,11 @@ fn one(
     circumstances: &Circumstances<'_>,
     source: &Source,
 ) -> Result<Option<Vec<Source>>, RepoError> {
-    let routes: &[Route] =
-        if circumstances.streams { &[Route::Any, Route::Any, Route::Staged] } else { &[Route::Any, Route::Any] };
+    let routes: &[Route] = if circumstances.streams {
+        &[Route::Direct, Route::Direct, Route::Staged]
+    } else {
+        &[Route::Staged, Route::Staged]
+    };
     let mut left = routes.iter().copied().peekable();
     while let Some(route) = left.next() {
         match attempt(run, circumstances, source, route) {

@@ -68,7 +68,7 @@ impl Reader<'_> {
             }
             format!("{} bytes {}", metadata.len(), blake3::hash(&fs::read(path).expect("content")))
         } else if kind.is_symlink() {
-            format!("-> {:?}", fs::read_link(path).expect("target"))
+            format!("-> {}", String::from_utf8_lossy(fs::read_link(path).expect("target").as_os_str().as_bytes()))
         } else if kind.is_char_device() || kind.is_block_device() {
             format!("device {:x}", metadata.rdev())
         } else {

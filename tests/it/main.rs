@@ -2,8 +2,8 @@
 
 mod damage;
 mod fixture;
-mod golden;
 mod fuzz_corpus;
+mod golden;
 mod round_trip;
 mod spec;
 mod vectors;

@@ -51,7 +51,7 @@ fn an_export_has_the_layout_of_the_daemons() {
     };
     let index = ["backup/index.yaml".to_owned()];
     assert_eq!(names, [&index[..], &volume("backup/snapshots/s0"), &volume("backup/container")].concat());
-    assert!(bytes.len() % 512 == 0 && bytes[bytes.len() - 1024..].iter().all(|byte| *byte == 0));
+    assert!(bytes.len().is_multiple_of(512) && bytes[bytes.len() - 1024..].iter().all(|byte| *byte == 0));
     assert!(bytes[bytes.len() - 1536..bytes.len() - 1024].iter().any(|byte| *byte != 0));
     assert_eq!(bytes, web1().export());
 }
