@@ -13,13 +13,15 @@ use crate::repo::{RepoError, Repository, layout};
 /// The packs of the store at one time, as one session may use them.
 #[derive(Debug, Default)]
 pub struct View {
-    /// Listed packs that nobody condemned and no note marks damaged, with the size of their files in bytes.
+    /// The packs that may be used, with the size of their files in bytes.
     usable: HashMap<PackId, u64>,
-    condemned: HashSet<PackId>,
+    /// Those among them that are read only if no other holds the chunk.
+    last_resort: HashSet<PackId>,
 }
 
 impl View {
-    /// Reads `condemned/`, then `packs/`.
+    /// Reads `condemned/`, then `packs/`. What a writer may use is listed, condemned by nobody, marked damaged by no
+    /// note, and as long as its segments state: who refers to a pack that was cut off claims a backup that is none.
     ///
     /// Where a condemned object cannot be read nothing counts as known: what it names is unknown.
     pub fn for_writing(repository: &Repository) -> Result<Self, RepoError> {
@@ -31,16 +33,19 @@ impl View {
         let listed = repository.list_packs()?;
         let Some(condemned) = condemned else { return Ok(Self::default()) };
         let damaged = repository.damaged_packs()?;
-        let usable =
-            listed.into_iter().filter(|(pack, _)| !condemned.contains(pack) && !damaged.contains(pack)).collect();
-        Ok(Self { usable, condemned })
+        let of_wrong_size = repository.packs_of_wrong_size(&listed)?;
+        let doomed = |pack: &PackId| [&condemned, &damaged, &of_wrong_size].iter().any(|packs| packs.contains(pack));
+        let usable = listed.into_iter().filter(|(pack, _)| !doomed(pack)).collect();
+        Ok(Self { usable, last_resort: HashSet::new() })
     }
 
-    /// The same for a reader: condemned packs may still be read while they stand, but others are preferred.
+    /// The same for a reader: condemned and damaged packs may still be read while they stand, but others are preferred.
     pub fn for_reading(repository: &Repository) -> Result<Self, RepoError> {
-        let condemned = repository.condemned_packs().unwrap_or_default();
-        let usable = repository.list_packs()?.into_iter().collect();
-        Ok(Self { usable, condemned })
+        let mut last_resort = repository.condemned_packs().unwrap_or_default();
+        let listed = repository.list_packs()?;
+        last_resort.extend(repository.damaged_packs().unwrap_or_default());
+        last_resort.extend(repository.packs_of_wrong_size(&listed)?);
+        Ok(Self { usable: listed.into_iter().collect(), last_resort })
     }
 
     /// Whether a session may refer to what stands in this pack.
@@ -64,14 +69,21 @@ impl View {
         self.usable.iter().map(|(pack, bytes)| (pack, *bytes))
     }
 
-    /// The place to read a chunk from: one that is not condemned, if there is one.
+    /// The place to read a chunk from: one that is neither condemned nor damaged, if there is one.
     pub fn best<'f>(&self, facts: &'f [Fact]) -> Option<&'f Fact> {
         let standing = || facts.iter().filter(|fact| self.holds(&fact.pack));
-        standing().find(|fact| !self.condemned.contains(&fact.pack)).or_else(|| standing().next())
+        standing().find(|fact| !self.last_resort.contains(&fact.pack)).or_else(|| standing().next())
     }
 }
 
 impl Repository {
+    /// The listed packs that have another size than segments state. Of packs that no segment names nothing is known.
+    fn packs_of_wrong_size(&self, listed: &[(PackId, u64)]) -> Result<HashSet<PackId>, RepoError> {
+        let stated = self.index().packs()?;
+        let is_wrong = |(pack, bytes): &&(PackId, u64)| stated.get(pack).is_some_and(|pack| pack.bytes != *bytes);
+        Ok(listed.iter().filter(is_wrong).map(|(pack, _)| *pack).collect())
+    }
+
     /// All packs in the store with the size of their files in bytes.
     pub fn list_packs(&self) -> Result<Vec<(PackId, u64)>, RepoError> {
         let mut packs = Vec::new();

@@ -65,6 +65,25 @@ fn a_sound_repository_is_clean() {
     assert!(report.points == 1 && report.chunks > 20 && report.bytes_read > bytes.len() as u64 / 2);
 }
 
+#[test]
+fn a_pack_that_was_cut_off_is_not_referred_to_again_and_the_next_import_heals_it() {
+    let (store, bytes) = small_repository();
+    for pack in objects(&store).into_iter().filter(|name| name.as_str().starts_with("packs/")) {
+        let shorter = copy_with(&store, |name, mut bytes| {
+            if *name == pack {
+                bytes.truncate(bytes.len() - 1000);
+            }
+            Some(bytes)
+        });
+        let repository = reopen(shorter);
+        let summary = import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
+        assert!(summary.stored_bytes > 0, "{pack}");
+        for (_, point) in points(&repository) {
+            assert!(export_bytes(&repository, &point) == bytes, "{pack}");
+        }
+    }
+}
+
 /// Somebody with write keys could otherwise make a restore write for years.
 #[test]
 fn a_table_that_makes_more_than_its_point_says_is_refused_at_once() {
