@@ -140,9 +140,9 @@ pub fn pack(data: &[u8]) {
     match FrameOpener::new(&keys, sealer.id(), &changed_header) {
         Ok(opener) => {
             assert!(changed_header.starts_with(&header), "a changed header opens");
-            let opened = open_frame(&opener, 0, changed_frame.clone(), plain.len());
-            assert_eq!(opened.is_ok(), changed_frame == frame);
-            assert!(opened.is_ok_and(|opened| opened == plain) || changed_frame != frame);
+            let read = open_frame(&opener, 0, changed_frame.clone(), plain.len());
+            assert_eq!(read.is_ok(), changed_frame == frame);
+            assert!(read.is_ok_and(|read| read == plain) || changed_frame != frame);
             assert!(open_frame(&opener, 1, changed_frame, plain.len()).is_err(), "it opens under another number");
         }
         Err(_) => assert!(!changed_header.starts_with(&header)),

@@ -51,7 +51,8 @@ fn member(kind: u8, path: &str, content: &[u8]) -> Vec<u8> {
 
 fn record(key: &str, value: &[u8]) -> Vec<u8> {
     let rest = key.len() + value.len() + 3;
-    let len = (1..).map(|digits| rest + digits).find(|len| len.to_string().len() + rest == *len).expect("there is one");
+    let len =
+        (1..=20).map(|digits| rest + digits).find(|len| len.to_string().len() + rest == *len).expect("there is one");
     [format!("{len} {key}=").as_bytes(), value, b"\n"].concat()
 }
 

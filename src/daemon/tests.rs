@@ -201,9 +201,7 @@ fn usual(seen: &Seen, flavor: &str, extensions: &[&str]) -> Vec<u8> {
         sync(&json!([]))
     } else if seen.line.starts_with("GET /1.0/projects/default") {
         sync(&json!({"name": "default", "config": {}}))
-    } else if seen.line.starts_with("DELETE ") {
-        sync(&json!({}))
-    } else if seen.line.starts_with("GET /1.0/operations?") {
+    } else if seen.line.starts_with("DELETE ") || seen.line.starts_with("GET /1.0/operations?") {
         sync(&json!({}))
     } else if seen.line.starts_with("GET /1.0/operations/") {
         ended(200, "")
@@ -487,13 +485,13 @@ fn an_answer_without_end_is_not_read_to_the_end() {
 fn a_raised_stop_flag_ends_a_stalled_read() {
     // The reply promises more than comes, and the connection stays open until the server is dropped.
     let stop: StopFlag = Arc::default();
-    let (hold, held) = std::sync::mpsc::channel::<()>();
-    let held = Mutex::new(held);
+    let (hold, released) = std::sync::mpsc::channel::<()>();
+    let released = Mutex::new(released);
     let raise = Arc::clone(&stop);
     let server = Server::start(move |seen| {
         if seen.is("GET", "/1.0/certificates") {
             raise.store(true, Ordering::SeqCst);
-            let _ = held.lock().unwrap().recv();
+            let _ = released.lock().unwrap().recv();
         }
         usual(seen, "lxd", &[])
     });
