@@ -46,7 +46,7 @@ pub enum RepoError {
         reason: String,
     },
     /// A frame of a pack is not what was stored.
-    #[error("Frame {frame} of {pack} is damaged: {source}")]
+    #[error("Frame {frame} of {pack} {}", problem_of(source))]
     DamagedFrame {
         /// The pack's name.
         pack: String,
@@ -116,6 +116,14 @@ pub enum RepoError {
     /// A thread that seals or stores ended without an answer.
     #[error("A working thread ended without an answer")]
     Worker,
+}
+
+/// What is wrong with a frame, as the rest of the sentence; the frame itself is named already.
+fn problem_of(error: &FrameError) -> String {
+    match error {
+        FrameError::Open(error) => error.problem.to_string(),
+        FrameError::Decompress(error) => format!("is damaged: {error}"),
+    }
 }
 
 impl From<StoreError> for RepoError {
