@@ -62,10 +62,21 @@ pub(super) fn get_config(store: &dyn Store, keys: &WriteKeys) -> Result<Config, 
             Err(error) => failure = failure.or(Some(error)),
         }
     }
-    Err(failure.unwrap_or_else(|| RepoError::NotARepository {
-        place: store.description(),
-        reason: "there is no config in it; its init did not come to an end",
-    }))
+    match failure {
+        Some(error) => Err(error),
+        None => Err(without_config(store)?),
+    }
+}
+
+/// Points are made after the first config only, so where they stand it was lost.
+fn without_config(store: &dyn Store) -> Result<RepoError, RepoError> {
+    let place = store.description();
+    if store.list(&layout::POINTS)?.is_empty() {
+        let reason = "there is no config in it; its init did not come to an end";
+        return Ok(RepoError::NotARepository { place, reason });
+    }
+    let object = format!("{place}/{}", layout::CONFIG);
+    Ok(RepoError::Damaged { object, reason: "is empty, though the repository holds points".to_owned() })
 }
 
 fn read_config(store: &dyn Store, keys: &WriteKeys, number: u64) -> Result<Config, RepoError> {
