@@ -7,7 +7,7 @@
 
 mod packs;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::id::{ChunkId, PackId, PointId};
 use crate::monitor::{Event, Monitor, Problem};
@@ -83,6 +83,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         users: users_of_packs(&catalog),
         seen: HashSet::new(),
         bad_packs: BTreeSet::new(),
+        unnamed: BTreeSet::new(),
     };
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
@@ -96,6 +97,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         }
         checker.point(*id, point)?;
     }
+    checker.unnamed();
     Ok(checker.report)
 }
 
@@ -109,6 +111,8 @@ struct Checker<'r> {
     /// Recipe parts whose chunks were all found: neighbouring points share most of theirs.
     seen: HashSet<ChunkId>,
     bad_packs: BTreeSet<PackId>,
+    /// Packs that points need and that no segment names.
+    unnamed: BTreeSet<PackId>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -163,19 +167,22 @@ impl Checker<'_> {
         }
         if missing.lost > 0 {
             let place = missing.first_path.map_or_else(String::new, |path| format!(", first in or after {path}"));
-            let message = format!("{} of its chunks are in no pack of the store{place}", missing.lost);
+            let message = format!("{} of its chunks are in no sound pack{place}", missing.lost);
             self.find(Severity::Damage, &label, message, vec![label.clone()]);
         }
-        for (pack, chunks) in missing.unnamed {
-            let message = format!(
-                "no index segment names it, so {chunks} chunks are found only by reading the pack itself; \
-                 the next backup stores them again"
-            );
-            self.find(Severity::Degraded, &format!("Pack {pack}"), message, vec![label.clone()]);
-        }
+        self.unnamed.extend(missing.unnamed);
         self.report.points += 1;
         self.monitor.event(Event::Ended { object: label });
         Ok(())
+    }
+
+    /// Packs that points need and that only reading all packs finds: nothing is lost, and no point is affected.
+    fn unnamed(&mut self) {
+        for pack in std::mem::take(&mut self.unnamed) {
+            let message = "no index segment names it, so its chunks are found only by reading the pack itself, and the \
+                           next backup stores them again";
+            self.find(Severity::Degraded, format!("Pack {pack}"), message, Vec::new());
+        }
     }
 
     fn walk(&mut self, point: &Point, missing: &mut Missing) -> Result<(), RepoError> {
@@ -233,7 +240,9 @@ impl Checker<'_> {
             }
             match self.reader.place(*chunk) {
                 Ok(fact) if self.bad_packs.contains(&fact.pack) => missing.lose(path),
-                Ok(fact) => *missing.unnamed.entry(fact.pack).or_default() += 1,
+                Ok(fact) => {
+                    missing.unnamed.insert(fact.pack);
+                }
                 Err(RepoError::MissingChunk { .. }) => missing.lose(path),
                 Err(error) => return Err(error),
             }
@@ -247,8 +256,8 @@ impl Checker<'_> {
 struct Missing {
     lost: u64,
     first_path: Option<String>,
-    /// Chunks found only in packs that no segment names.
-    unnamed: BTreeMap<PackId, u64>,
+    /// Packs that no segment names and that hold chunks of it.
+    unnamed: BTreeSet<PackId>,
 }
 
 impl Missing {
