@@ -134,6 +134,14 @@ impl CliError {
         self
     }
 
+    /// Puts another next step in place if the failure is of this sort.
+    pub fn hint_for(self, code: Code, hint: &'static str) -> Self {
+        match self {
+            Self::Failure(failure) if failure.code == code => Self::Failure(failure).hint(hint),
+            other => other,
+        }
+    }
+
     /// Gives the failure another code.
     pub fn code(mut self, code: Code) -> Self {
         if let Self::Failure(failure) = &mut self {
@@ -173,7 +181,9 @@ pub fn one_line(error: &dyn Error) -> String {
     let mut source = error.source();
     while let Some(cause) = source {
         let said = without_number(&cause.to_string());
-        if !line.to_lowercase().contains(&said.to_lowercase()) {
+        // Some errors say themselves what their source says; then its last clause stands there already.
+        let last = said.rsplit(": ").next().unwrap_or_default();
+        if !line.to_lowercase().contains(&last.to_lowercase()) {
             line = format!("{line}: {}", begin_small(&said));
         }
         source = cause.source();
@@ -230,12 +240,12 @@ impl From<StoreError> for CliError {
             Kind::Untrusted => (Code::Store, "look at the disk and at the kernel's log, then run it again"),
             Kind::Unsupported => (Code::Failed, "choose a directory on another file system"),
             Kind::Io => (Code::Failed, "look at the kernel's log: the disk may be failing"),
-            Kind::NotFound
-            | Kind::DirectoryMissing
-            | Kind::NotADirectory
-            | Kind::NotAnObject
-            | Kind::TooLarge { .. }
-            | Kind::Truncated { .. } => (Code::Damage, ASK_CHECK),
+            Kind::DirectoryMissing | Kind::NotADirectory => {
+                (Code::Damage, "a part of the repository is gone: look at the mount, or put it back from a copy")
+            }
+            Kind::NotFound | Kind::NotAnObject | Kind::TooLarge { .. } | Kind::Truncated { .. } => {
+                (Code::Damage, ASK_CHECK)
+            }
             _ => return Self::new(Code::Failed, line),
         };
         Self::new(code, line).hint(hint)

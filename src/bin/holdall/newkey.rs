@@ -10,7 +10,7 @@ use crate::args::NewKeyArgs;
 use crate::config::KeySource;
 use crate::error::{CliError, Code};
 use crate::newfile::{Existing, NewFile};
-use crate::open::{Key, ask, lies_in, read_key};
+use crate::open::{Key, ask, lies_in, read_key, require_terminal};
 use crate::output::Output;
 
 /// How often two passphrases may differ.
@@ -56,6 +56,7 @@ impl NewKey {
 
     /// A passphrase from the terminal.
     pub fn ask(output: &Output) -> Result<Self, CliError> {
+        require_terminal("give --new-key-file FILE or --new-password-file FILE")?;
         for _ in 0..ATTEMPTS_MAX {
             let mut first = ask("New passphrase: ")?;
             if first.is_empty() {

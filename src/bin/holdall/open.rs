@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use holdall::crypto::{KeyFile, Passphrase, Unlock};
 use holdall::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
-use holdall::repo::{IndexPlace, KeyringError, Locks, RepoError, Repository};
+use holdall::repo::{IndexPlace, KeyringError, Locks, Refreshed, RepoError, Repository};
 use holdall::store::{LocalStore, Store};
 use zeroize::Zeroizing;
 
@@ -20,9 +20,13 @@ use crate::config::{KeySource, Settings};
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::output::Output;
+use crate::table::count;
 
 /// How often a mistyped passphrase may be typed again.
 const ATTEMPTS_MAX: usize = 3;
+
+/// The next step where a repository cannot even be opened.
+const WITHOUT_IT: &str = "nothing opens without it: put it back from a copy of the repository, and delete nothing";
 
 /// A key as it was given.
 pub enum Key {
@@ -41,6 +45,19 @@ impl Key {
 
 /// Opens the repository that the settings name.
 pub fn open(settings: &Settings, output: &Output) -> Result<Repository, CliError> {
+    let (repository, refreshed) = open_untold(settings, output)?;
+    for (segment, reason) in refreshed.damaged {
+        output.problem(&format!("Index segment {segment}"), &reason);
+    }
+    Ok(repository)
+}
+
+/// The same for a command that finds damage itself.
+pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
+    unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))
+}
+
+fn unlock(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
     let path = settings.repository()?;
     let store: Arc<dyn Store> = Arc::new(LocalStore::open(&path)?);
     let locks = Locks::of(&*store)?;
@@ -53,15 +70,12 @@ pub fn open(settings: &Settings, output: &Output) -> Result<Repository, CliError
         }
         None => open_by_asking(&store, locks, &path, place, output)?,
     };
-    for (segment, reason) in refreshed.damaged {
-        output.problem(&format!("Index segment {segment}"), &reason);
-    }
     output.detail(&format!(
-        "Repository {} is open; {} index segments were new here",
+        "Repository {} is open; {} new here",
         repository.id().short(),
-        refreshed.absorbed
+        count(refreshed.absorbed as u64, "index segment")
     ));
-    Ok(repository)
+    Ok((repository, refreshed))
 }
 
 /// A key file where only passphrases open, or the other way round, is the wrong kind and not the wrong key.
@@ -81,7 +95,7 @@ fn open_by_asking(
     path: &Path,
     place: IndexPlace<'_>,
     output: &Output,
-) -> Result<(Repository, holdall::repo::Refreshed), CliError> {
+) -> Result<(Repository, Refreshed), CliError> {
     if locks.passphrases == 0 {
         return Err(CliError::new(
             Code::NoKey,
@@ -103,12 +117,17 @@ fn open_by_asking(
     }
 }
 
+/// Makes sure that somebody can be asked; the hint says what to do where nobody can.
+pub fn require_terminal(hint: &'static str) -> Result<(), CliError> {
+    if io::stdin().is_terminal() || io::stderr().is_terminal() {
+        return Ok(());
+    }
+    Err(CliError::new(Code::NoKey, "No key was given, and there is no terminal to ask for a passphrase").hint(hint))
+}
+
 /// Asks for a passphrase on the terminal.
 pub fn ask(prompt: &str) -> Result<Zeroizing<Vec<u8>>, CliError> {
-    if !io::stdin().is_terminal() && !io::stderr().is_terminal() {
-        return Err(CliError::new(Code::NoKey, "No key was given, and there is no terminal to ask for a passphrase")
-            .hint("give --key-file or --password-file, or set HOLDALL_KEY_FILE or HOLDALL_PASSWORD_FILE"));
-    }
+    require_terminal("give --key-file or --password-file, or set HOLDALL_KEY_FILE or HOLDALL_PASSWORD_FILE")?;
     let undone = interrupt::restores_terminal();
     let typed = rpassword::prompt_password(prompt);
     drop(undone);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::args::{Args, Command};
 use crate::error::{CliError, Failure};
@@ -18,6 +19,7 @@ pub struct Output {
     format: Format,
     results: Channel,
     level: Level,
+    problems: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +54,13 @@ impl Output {
                 (false, true) => Level::Verbose,
                 (false, false) => Level::Normal,
             },
+            problems: AtomicU64::new(0),
         }
     }
 
     /// The channels of an invocation that was not understood.
     pub fn plain() -> Self {
-        Self { format: Format::Text, results: Channel::Out, level: Level::Normal }
+        Self { format: Format::Text, results: Channel::Out, level: Level::Normal, problems: AtomicU64::new(0) }
     }
 
     /// Tells a result: as an object, or as this text, which ends without a line break.
@@ -109,8 +112,14 @@ impl Output {
 
     /// Something that went wrong without ending the command.
     pub fn problem(&self, object: &str, message: &str) {
+        self.problems.fetch_add(1, Ordering::SeqCst);
         self.object(&json::Problem { object, message });
-        self.talk(&format!("problem: {object}: {message}"));
+        self.talk(&format!("problem: {}", about(object, message)));
+    }
+
+    /// How many problems were told.
+    pub fn problems(&self) -> u64 {
+        self.problems.load(Ordering::SeqCst)
     }
 
     /// A source that failed while others go on.
@@ -159,6 +168,19 @@ fn told(error: &io::Error) -> CliError {
     match error.kind() {
         io::ErrorKind::BrokenPipe => CliError::NobodyReads,
         _ => CliError::io("standard output", "write to", error),
+    }
+}
+
+/// Digits of an id in its text form.
+const ID_DIGITS: usize = 2 * holdall::id::ID_BYTES;
+
+/// A message with what it is about before it, unless it names that itself.
+pub fn about<'m>(object: &str, message: &'m str) -> Cow<'m, str> {
+    let id = object.rsplit(['/', ' ']).next().unwrap_or_default();
+    if id.len() == ID_DIGITS && message.contains(id) {
+        Cow::Borrowed(message)
+    } else {
+        Cow::Owned(format!("{object}: {message}"))
     }
 }
 

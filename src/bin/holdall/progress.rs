@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use holdall::monitor::{Event, Monitor, Problem};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::interrupt::{self, Working};
+use crate::interrupt;
 use crate::output::{Output, plain};
 use crate::table::size;
 
@@ -33,7 +33,6 @@ pub struct Progress<'o> {
     kept: Mutex<Vec<Problem>>,
     count: AtomicU64,
     present: Mutex<Present>,
-    _working: Working,
 }
 
 /// What is being worked on.
@@ -46,17 +45,10 @@ struct Present {
 }
 
 impl<'o> Progress<'o> {
-    /// Begins to watch. From now on the first Ctrl-C asks the operation to stop.
+    /// Begins to watch.
     pub fn new(output: &'o Output, problems: Problems) -> Self {
         let present = Present { bar: None, object: String::new(), done: 0, total: None, told: Instant::now() };
-        Self {
-            output,
-            problems,
-            kept: Mutex::default(),
-            count: AtomicU64::new(0),
-            present: Mutex::new(present),
-            _working: interrupt::working(),
-        }
+        Self { output, problems, kept: Mutex::default(), count: AtomicU64::new(0), present: Mutex::new(present) }
     }
 
     /// How many problems and failed sources there were.
@@ -96,6 +88,9 @@ impl<'o> Progress<'o> {
         let mut present = self.present();
         present.done += bytes;
         if let Some(bar) = &present.bar {
+            if present.total.is_none() && present.done == bytes {
+                bar.set_style(style(Look::Counting));
+            }
             bar.inc(bytes);
         } else if present.told.elapsed() > LINE_EVERY {
             present.told = Instant::now();
@@ -160,15 +155,29 @@ impl Drop for Progress<'_> {
     }
 }
 
-fn bar(object: &str, total: Option<u64>) -> ProgressBar {
-    let template = match total {
-        Some(_) => "{prefix}{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}",
-        None => "{prefix}{spinner} {msg}  {binary_bytes}  {binary_bytes_per_sec}",
+/// How a bar looks: with its end in sight, counting, or just alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Measured,
+    Counting,
+    Alive,
+}
+
+fn style(look: Look) -> ProgressStyle {
+    let template = match look {
+        Look::Measured => {
+            "{prefix}{msg}  {bar:30}  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta}"
+        }
+        Look::Counting => "{prefix}{spinner} {msg}  {binary_bytes}  {binary_bytes_per_sec}",
+        Look::Alive => "{prefix}{spinner} {msg}",
     };
-    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr());
-    if let Ok(style) = ProgressStyle::with_template(template) {
-        bar.set_style(style.progress_chars("=> "));
-    }
+    // A template that is wrong shows as the usual bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
+}
+
+fn bar(object: &str, total: Option<u64>) -> ProgressBar {
+    let look = if total.is_some() { Look::Measured } else { Look::Alive };
+    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style(look));
     bar.set_message(plain(object).into_owned());
     bar.enable_steady_tick(TICK);
     bar

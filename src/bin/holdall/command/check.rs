@@ -9,20 +9,22 @@ use crate::config::Settings;
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::open;
-use crate::output::{Output, plain};
+use crate::open::open_untold;
+use crate::output::{Output, about, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::{count, size};
 
 pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), CliError> {
-    let repository = open(settings, output)?;
+    let (repository, _) = open_untold(settings, output)?;
     let level = if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure };
     let progress = Progress::new(output, Problems::Kept);
     if args.read_data {
         progress
             .event(Event::Started { object: "reading all packs".to_owned(), bytes: Some(pack_bytes(&repository)?) });
     }
+    let working = interrupt::working();
     let checked = check(&repository, level, &Walk(&progress));
+    drop(working);
     progress.clear();
     let report = checked.map_err(|error| {
         // What was found before is worth knowing all the same.
@@ -66,8 +68,8 @@ fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError> {
     };
     let Finding { object, message, affected, .. } = finding;
     output.result(&json::Finding { severity, object, message, affected }, || {
-        let mut text = format!("{word} {}: {}", plain(object), plain(message));
-        for point in affected {
+        let mut text = format!("{word} {}", plain(&about(object, message)));
+        for point in affected.iter().filter(|point| *point != object) {
             text.push_str("\n    affects ");
             text.push_str(&plain(point));
         }
@@ -99,7 +101,8 @@ fn print_report(report: &Report, level: CheckLevel, complete: bool, output: &Out
         };
         let unnamed = match report.unnamed_packs {
             0 => String::new(),
-            number => format!("; {} from interrupted backups can be reclaimed", count(number, "pack")),
+            number if report.is_clean() => format!("; {} left by interrupted backups", count(number, "pack")),
+            number => format!("; {} in no index segment", count(number, "pack")),
         };
         let clean = if report.is_clean() && complete { ": no damage" } else { "" };
         format!("Checked {points}, {chunks}, {packs}{read}{clean}{unnamed}")

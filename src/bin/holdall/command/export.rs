@@ -9,6 +9,7 @@ use holdall::restore::{self, Digest, Exported};
 use crate::args::Export;
 use crate::config::Settings;
 use crate::error::{CliError, Code};
+use crate::interrupt;
 use crate::json::{self, hex};
 use crate::newfile::{Existing, NewFile};
 use crate::open::open;
@@ -32,6 +33,7 @@ pub fn run(args: &Export, settings: &Settings, output: &Output) -> Result<(), Cl
     let label = format!("{} ({})", point.source, id.short());
     progress.event(Event::Started { object: label.clone(), bytes: Some(point.content.stream_len) });
 
+    let working = interrupt::working();
     let export = |out: &mut dyn Write| export(&repository, &label, point, out, args, &progress);
     let exported = if to_standard {
         export(&mut io::stdout().lock())?
@@ -41,6 +43,7 @@ pub fn run(args: &Export, settings: &Settings, output: &Output) -> Result<(), Cl
         file.publish()?;
         exported
     };
+    drop(working);
     progress.clear();
 
     let object = json::Exported {

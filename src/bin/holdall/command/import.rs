@@ -3,17 +3,17 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 
-use holdall::backup::{ImportRequest, Made, Run, import};
+use holdall::backup::{ImportRequest, Run, import};
 use holdall::clock::SystemClock;
 
 use crate::args::Import;
+use crate::command::made;
 use crate::config::{Settings, host_name};
 use crate::error::{CliError, Code};
-use crate::json;
+use crate::interrupt;
 use crate::open::open;
 use crate::output::{Output, is_standard};
 use crate::progress::{Problems, Progress};
-use crate::table::size;
 
 pub fn run(args: Import, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let mut input = Input::open(&args)?;
@@ -29,34 +29,18 @@ pub fn run(args: Import, settings: &Settings, output: &Output) -> Result<(), Cli
         source: args.source,
         server,
     };
+    let working = interrupt::working();
     import(&mut run, request)?;
     let summary = run.finish()?;
+    drop(working);
     progress.clear();
     for made in &summary.made {
-        print_made(made, output)?;
+        made::tell(made, output)?;
     }
     match summary.failed.first() {
         Some((source, reason)) => Err(CliError::new(Code::Failed, format!("{source} has no new point: {reason}"))),
-        None => Ok(()),
+        None => made::in_a_sound_repository(output),
     }
-}
-
-/// Tells of a point that was made.
-pub fn print_made(made: &Made, output: &Output) -> Result<(), CliError> {
-    let numbers = &made.statistics;
-    let object = json::Made {
-        point: made.point.to_string(),
-        source: made.source.to_string(),
-        stream_bytes: made.stream_len,
-        new_bytes: numbers.new_bytes,
-        stored_bytes: numbers.stored_bytes,
-    };
-    output.result(&object, || {
-        let (length, new, stored) = (size(made.stream_len), size(numbers.new_bytes), size(numbers.stored_bytes));
-        let source = made.source.to_string();
-        let source = crate::output::plain(&source).into_owned();
-        format!("Made point {} of {source}: {length}, {new} of it new, {stored} added", made.point.short())
-    })
 }
 
 /// What is imported.

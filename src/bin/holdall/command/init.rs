@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::error::{CliError, Code};
 use crate::json;
 use crate::newkey::{Kept, NewKey};
+use crate::open::require_terminal;
 use crate::output::Output;
 
 /// How old a listing may be on a shared file system, in seconds: what NFS and most FUSE mounts allow by default.
@@ -21,6 +22,9 @@ const SHARED_SETTLE_SECONDS: u32 = 60;
 
 pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let path = settings.repository()?;
+    if args.new_key_file.is_none() && settings.key.is_none() {
+        require_terminal("give --new-key-file FILE or --password-file FILE")?;
+    }
     let store = LocalStore::create(&path).map_err(|error| explain(error, &path))?;
     let settle_seconds = settle_seconds(args, &store, output)?;
     require_create_if_absent(&store)?;

@@ -25,7 +25,7 @@ pub fn run(args: &List, settings: &Settings, output: &Output) -> Result<(), CliE
         output.note("There are no points in this repository yet");
     }
     if unreadable > 0 {
-        let message = format!("{} cannot be read and not listed", count(unreadable, "point"));
+        let message = format!("{} cannot be read and so not be listed", count(unreadable, "point"));
         return Err(CliError::new(Code::Damage, message).hint("`holdall check` tells more"));
     }
     Ok(())

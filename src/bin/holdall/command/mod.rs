@@ -7,6 +7,7 @@ mod import;
 mod init;
 mod key;
 mod list;
+mod made;
 mod restore;
 mod show;
 

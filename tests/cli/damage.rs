@@ -1,0 +1,99 @@
+//! What is broken is found, named with the points that it affects, and never comes out as data.
+
+use std::fs;
+
+use crate::bench::{Bench, PADDING_BYTES, Ran, export, flip};
+
+/// Two points that share nothing, and the largest pack of the first.
+fn two_points() -> (Bench, std::path::PathBuf) {
+    let bench = Bench::with_point();
+    let pack = bench.object("packs");
+    let mut other = export("db1", 0);
+    // Without the zeros behind the end, which the two would share.
+    other.truncate(other.len() - PADDING_BYTES);
+    bench.write("db1.tar", &other);
+    bench.run(&["import", "db1.tar", "--server-name", "lab"]).succeeds();
+    (bench, pack)
+}
+
+/// The id that a file is named by.
+fn id(path: &std::path::Path) -> &str {
+    path.file_name().unwrap().to_str().unwrap()
+}
+
+#[track_caller]
+fn names_pack_and_point(checked: &Ran, pack: &std::path::Path) {
+    assert!(checked.out.contains("DAMAGED") && checked.out.contains(id(pack)), "{}", checked.out);
+    assert!(checked.out.contains("affects lab//web1 of "), "{}", checked.out);
+    assert!(!checked.out.contains("db1"), "{}", checked.out);
+}
+
+#[test]
+fn a_flipped_bit_in_a_pack_is_found_by_reading_it() {
+    let (bench, pack) = two_points();
+    flip(&pack, 300_000);
+    bench.run(&["check"]).succeeds();
+    let checked = bench.run(&["check", "--read-data"]).fails(4, &["damaged"]);
+    names_pack_and_point(&checked, &pack);
+    bench.run(&["export", "web1", "out.tar"]).fails(4, &["lab//web1", id(&pack)]);
+    assert!(!bench.names("").iter().any(|name| name.contains("out.tar")));
+    bench.run(&["export", "db1", "out.tar"]).succeeds();
+    assert!(bench.read("out.tar") == bench.read("db1.tar"));
+}
+
+#[test]
+fn a_pack_that_is_cut_or_gone_is_found_at_once() {
+    let (bench, pack) = two_points();
+    fs::OpenOptions::new().write(true).open(&pack).unwrap().set_len(400_000).unwrap();
+    names_pack_and_point(&bench.run(&["check"]).fails(4, &["damaged"]), &pack);
+    fs::remove_file(&pack).unwrap();
+    names_pack_and_point(&bench.run(&["check"]).fails(4, &["damaged"]), &pack);
+    bench.run(&["export", "web1", "out.tar"]).fails(4, &["lab//web1", "holdall check"]);
+    bench.run(&["export", "db1", "out.tar"]).succeeds();
+}
+
+#[test]
+fn a_damaged_point_hides_no_other() {
+    let (bench, _) = two_points();
+    let point = bench.object("points");
+    fs::OpenOptions::new().write(true).open(&point).unwrap().set_len(100).unwrap();
+    let listed = bench.run(&["list"]).fails(4, &["1 point cannot be read"]);
+    assert_eq!(listed.out.lines().count(), 2, "{}", listed.out);
+    assert!(listed.err.contains(id(&point)), "{}", listed.err);
+    assert!(bench.run(&["check"]).fails(4, &["damaged"]).out.contains(id(&point)));
+}
+
+#[test]
+fn one_of_two_copies_is_enough_and_check_says_so() {
+    let bench = Bench::with_point();
+    for kind in ["config", "keys", "index", "points"] {
+        flip(&bench.object(kind), 100);
+    }
+    bench.run(&["export", "web1", "out.tar"]).succeeds();
+    let checked = bench.run(&["check"]).fails(3, &["4 findings"]);
+    assert_eq!(checked.out.matches("DEGRADED").count(), 4, "{}", checked.out);
+}
+
+#[test]
+fn a_repository_that_lost_what_opens_it_is_damaged_and_not_absent() {
+    for kind in ["config", "keys"] {
+        let bench = Bench::with_point();
+        for object in bench.objects(kind) {
+            fs::remove_file(object).unwrap();
+        }
+        bench.run(&["list"]).fails(4, &[kind, "delete nothing"]);
+    }
+    let bench = Bench::with_point();
+    fs::remove_dir_all(bench.path("repo/points")).unwrap();
+    bench.run(&["list"]).fails(4, &["repo/points", "its directory is missing"]);
+}
+
+#[test]
+fn a_backup_into_a_repository_with_problems_says_so() {
+    let bench = Bench::with_point();
+    for segment in bench.objects("index") {
+        fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(100).unwrap();
+    }
+    let imported = bench.run(&["import", "web1.tar", "--as", "lab//web1"]).fails(3, &["1 problem"]);
+    assert!(imported.out.starts_with("Made point "), "{}", imported.out);
+}

@@ -1,0 +1,12 @@
+//! The program as a person or a script meets it: what it prints, what it leaves behind, and its exit codes.
+//!
+//! Every test runs the real binary in a directory of its own, with an empty environment.
+
+mod bench;
+mod damage;
+mod flow;
+mod help;
+mod interrupt;
+mod json;
+mod keys;
+mod refusals;
