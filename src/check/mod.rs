@@ -59,6 +59,9 @@ pub struct Report {
     pub bytes_read: u64,
     /// Packs that no segment names: left by an interrupted backup, or by a lost segment.
     pub unnamed_packs: u64,
+    /// Packs that stand in the store with other bytes than they should have. Until they are marked, writers go on
+    /// referring to their chunks ([`Repository::mark_damaged`]).
+    pub damaged_packs: BTreeSet<PackId>,
     /// What was found.
     pub findings: Vec<Finding>,
 }
@@ -82,7 +85,6 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         report: Report::default(),
         users: users_of_packs(&catalog),
         seen: HashSet::new(),
-        bad_packs: BTreeSet::new(),
         unnamed: BTreeSet::new(),
     };
     checker.report.findings.extend(problems.findings());
@@ -110,7 +112,6 @@ struct Checker<'r> {
     users: HashMap<PackId, Vec<String>>,
     /// Recipe parts whose chunks were all found: neighbouring points share most of theirs.
     seen: HashSet<ChunkId>,
-    bad_packs: BTreeSet<PackId>,
     /// Packs that points need and that no segment names.
     unnamed: BTreeSet<PackId>,
 }
@@ -181,7 +182,7 @@ impl Checker<'_> {
         for pack in std::mem::take(&mut self.unnamed) {
             let message = "no index segment names it, so its chunks are found only by reading the pack itself, and the \
                            next backup stores them again";
-            self.find(Severity::Degraded, format!("Pack {pack}"), message, Vec::new());
+            self.find(Severity::Degraded, &format!("Pack {pack}"), message.to_owned(), Vec::new());
         }
     }
 
@@ -233,13 +234,15 @@ impl Checker<'_> {
         for (chunk, facts) in chunks.iter().zip(facts) {
             self.report.chunks += 1;
             let sound = facts.iter().any(|fact| {
-                fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.bad_packs.contains(&fact.pack)
+                fact.at.len == chunk.len
+                    && self.view.holds(&fact.pack)
+                    && !self.report.damaged_packs.contains(&fact.pack)
             });
             if sound {
                 continue;
             }
             match self.reader.place(*chunk) {
-                Ok(fact) if self.bad_packs.contains(&fact.pack) => missing.lose(path),
+                Ok(fact) if self.report.damaged_packs.contains(&fact.pack) => missing.lose(path),
                 Ok(fact) => {
                     missing.unnamed.insert(fact.pack);
                 }

@@ -14,7 +14,7 @@ impl Checker<'_> {
             match self.view.pack_bytes(&pack) {
                 Some(listed) if listed == bytes => {}
                 Some(listed) => {
-                    self.bad_packs.insert(pack);
+                    self.report.damaged_packs.insert(pack);
                     let message = format!("it has {listed} bytes instead of {bytes}");
                     self.bad_pack(pack, message);
                 }
@@ -32,7 +32,7 @@ impl Checker<'_> {
         self.report.packs = self.view.packs().count() as u64;
         self.report.unnamed_packs = (unnamed.packs.len() + unreadable.len()) as u64;
         for (pack, reason) in unreadable {
-            self.bad_packs.insert(pack);
+            self.report.damaged_packs.insert(pack);
             self.bad_pack(pack, format!("no index segment names it, and its directory cannot be read: {reason}"));
         }
         Ok(())
@@ -73,7 +73,7 @@ impl Checker<'_> {
                 Err(RepoError::Gone { .. }) => {}
                 Err(error @ RepoError::Store(_)) => return Err(error),
                 Err(error) => {
-                    self.bad_packs.insert(pack.id);
+                    self.report.damaged_packs.insert(pack.id);
                     self.bad_pack(pack.id, error.to_string());
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use crate::clock::Timestamp;
 use crate::codec::{DecodeError, DecodeProblem, Decoder};
 use crate::compress;
 use crate::crypto::{
@@ -270,6 +271,19 @@ impl Repository {
         let name = layout::note(id);
         let opened = crypto::open_free(self.write_keys(), id, &self.get_object(&name, OBJECT_BYTES_MAX)?)?;
         Note::decode(&opened.plain).map_err(|source| undecodable(&name, source))
+    }
+
+    /// Marks packs as damaged, so that the next backup that comes by stores their chunks again. Returns how many were not
+    /// marked before.
+    pub fn mark_damaged(&self, packs: impl IntoIterator<Item = PackId>, now: Timestamp) -> Result<usize, RepoError> {
+        let marked = self.damaged_packs()?;
+        let mut new = 0;
+        for pack in packs.into_iter().filter(|pack| !marked.contains(pack)) {
+            let fact = NoteFact::DamagedPack { pack };
+            self.put_note(&Note { supersedes: Vec::new(), written: now, fact })?;
+            new += 1;
+        }
+        Ok(new)
     }
 
     /// The packs that a note marks damaged. A note that cannot be read marks nothing; `check` names it.

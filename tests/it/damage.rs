@@ -164,3 +164,25 @@ fn one_flipped_byte_anywhere_is_found_and_never_restored_as_something_else() {
         }
     }
 }
+
+#[test]
+fn a_backup_heals_what_a_check_marked() {
+    let (store, bytes) = small_repository();
+    let pack = objects(&store).into_iter().find(|name| name.as_str().starts_with("packs/")).unwrap();
+    let broken = copy_with(&store, |name, mut bytes| {
+        if *name == pack {
+            bytes[200] ^= 1;
+        }
+        Some(bytes)
+    });
+    let repository = reopen(broken);
+    let report = check_data(&repository);
+    assert_eq!(report.damaged_packs.len(), 1);
+    let now = crate::fixture::clock().0;
+    assert_eq!(repository.mark_damaged(report.damaged_packs.clone(), now).unwrap(), 1);
+    assert_eq!(repository.mark_damaged(report.damaged_packs, now).unwrap(), 0, "once is enough");
+    import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
+    for (_, point) in points(&repository) {
+        assert!(export_bytes(&repository, &point) == bytes, "the old point is whole again, too");
+    }
+}

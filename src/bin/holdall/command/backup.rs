@@ -5,7 +5,7 @@ use holdall::clock::SystemClock;
 use holdall::daemon::{Daemon, Snapshots};
 
 use crate::args::Backup;
-use crate::command::import::print_made;
+use crate::command::made;
 use crate::config::{Settings, host_name};
 use crate::daemon::connect;
 use crate::error::{CliError, Code};
@@ -32,9 +32,9 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     let summary = back_up(&repository, &daemon, &selection, &options, &host_name(), &SystemClock, &progress)?;
     progress.clear();
     for made in &summary.made {
-        print_made(made, output)?;
+        made::tell(made, output)?;
     }
-    judge(&summary)
+    judge(&summary, output)
 }
 
 fn dry_run(
@@ -57,13 +57,13 @@ fn dry_run(
 }
 
 /// The exit code of a run: a source that failed was told when it did.
-fn judge(summary: &Summary) -> Result<(), CliError> {
+fn judge(summary: &Summary, output: &Output) -> Result<(), CliError> {
     if summary.stopped {
         return Err(CliError::stopped().hint("finished sources have their points; run it again for the others"));
     }
     let failed = summary.failed.len() + summary.unreadable.len();
     match (failed, summary.made.is_empty()) {
-        (0, _) => Ok(()),
+        (0, _) => made::in_a_sound_repository(output),
         (1, true) if summary.unreadable.is_empty() => {
             Err(CliError::new(Code::Problems, "The source has no new point, for the reason above"))
         }

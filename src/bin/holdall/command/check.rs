@@ -1,6 +1,7 @@
 //! `check`: the proof that the repository is intact, or what is wrong with it.
 
 use holdall::check::{CheckLevel, Finding, Report, Severity, check};
+use holdall::clock::{Clock, SystemClock};
 use holdall::monitor::{Event, Monitor};
 use holdall::repo::Repository;
 
@@ -38,7 +39,22 @@ pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), Cli
         print_finding(finding, output)?;
     }
     print_report(&report, level, is_complete, output)?;
+    mark(&repository, &report, output);
     verdict(&report, is_complete)
+}
+
+/// Lets the next backup heal what it can: it stores the chunks of marked packs again when it comes by them.
+fn mark(repository: &Repository, report: &Report, output: &Output) {
+    match repository.mark_damaged(report.damaged_packs.iter().copied(), SystemClock.now()) {
+        Ok(0) => {}
+        Ok(new) => output.note(&format!(
+            "{} marked as damaged: the next backups store again what they find of it in their sources",
+            count(new as u64, "pack")
+        )),
+        Err(error) => {
+            output.warning(&format!("damaged packs cannot be marked, so backups go on relying on them: {error}"));
+        }
+    }
 }
 
 /// A walk over points reads little of them, so that their sizes say nothing about how far it is.
