@@ -93,6 +93,7 @@ impl Statements {
     }
 
     /// How many facts are live, counting a chunk in two packs twice.
+    #[cfg(feature = "rocks")]
     pub fn chunks(&self) -> u64 {
         self.by_number.values().map(|live| u64::from(live.statement.summary.chunks)).sum()
     }
