@@ -51,6 +51,17 @@ pub enum SourceKind {
     Server,
 }
 
+impl SourceKind {
+    /// Project and pool, where the kind has them.
+    fn place(&self) -> (Option<&str>, Option<&str>) {
+        match self {
+            Self::Instance { project } | Self::Image { project } => (Some(project), None),
+            Self::Volume { project, pool, .. } | Self::Bucket { project, pool, .. } => (Some(project), Some(pool)),
+            Self::File | Self::Directory | Self::Server => (None, None),
+        }
+    }
+}
+
 /// One thing that can be backed up.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Source {
@@ -76,13 +87,13 @@ impl Source {
 
     /// The project, where the kind has one.
     pub fn project(&self) -> Option<&str> {
-        match &self.kind {
-            SourceKind::Instance { project }
-            | SourceKind::Volume { project, .. }
-            | SourceKind::Bucket { project, .. }
-            | SourceKind::Image { project } => Some(project),
-            SourceKind::File | SourceKind::Directory | SourceKind::Server => None,
-        }
+        self.kind.place().0
+    }
+
+    /// Whether its text form names it. What a person could not name again, for its names are empty, too long, hold
+    /// control characters or what the text form gives a meaning to, must not become a source.
+    pub fn is_nameable(&self) -> bool {
+        self.to_string().parse::<Selector>().is_ok_and(|selector| selector.matches(self))
     }
 
     /// Appends the stored form (`format-spec/point.md`, "Source").
@@ -250,20 +261,31 @@ impl FromStr for Selector {
 
     fn from_str(text: &str) -> Result<Self, ParseSourceError> {
         let wrong = |problem| ParseSourceError { text: text.to_owned(), problem };
-        if text.len() > 4 * NAME_BYTES_MAX {
-            return Err(wrong("it is too long"));
+        let selector = Self::parse(text).map_err(wrong)?;
+        let (project, pool) = selector.kind.place();
+        for name in [selector.server.as_deref(), project, pool, Some(&*selector.name)].into_iter().flatten() {
+            if name.len() > NAME_BYTES_MAX {
+                return Err(wrong("a name in it is too long"));
+            }
+            if name.chars().any(char::is_control) {
+                return Err(wrong("it holds a control character"));
+            }
         }
-        // A file's name may hold anything, two slashes included, and belongs to no server.
+        Ok(selector)
+    }
+}
+
+impl Selector {
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        // A file's name may hold anything that can be shown, two slashes included, and belongs to no server.
         if let Some(name) = text.strip_prefix("file:") {
             return match name {
-                "" => Err(wrong("the name after file: is missing")),
-                name if name.len() > NAME_BYTES_MAX => Err(wrong("it is too long")),
-                name if name.chars().any(char::is_control) => Err(wrong("it holds a control character")),
+                "" => Err("the name after file: is missing"),
                 name => Ok(Self { server: None, kind: SourceKind::File, name: name.to_owned() }),
             };
         }
         let (server, rest) = match text.split_once("//") {
-            Some(("", _)) => return Err(wrong("the server's name before // is empty")),
+            Some(("", _)) => return Err("the server's name before // is empty"),
             Some((server, rest)) => (Some(server.to_owned()), rest),
             None => (None, text),
         };
@@ -271,12 +293,12 @@ impl FromStr for Selector {
         let parts: Vec<&str> = path.split('/').collect();
         let simple = |kind: SourceKind| match path {
             "" => Ok((kind, "")),
-            _ => Err(wrong("nothing may follow the colon")),
+            _ => Err("nothing may follow the colon"),
         };
         let (kind, name) = match (prefix, parts.as_slice()) {
             ("directory", _) => simple(SourceKind::Directory)?,
             ("server", _) => simple(SourceKind::Server)?,
-            (_, parts) if parts.contains(&"") => return Err(wrong("a name in it is empty")),
+            (_, parts) if parts.contains(&"") => return Err("a name in it is empty"),
             ("", [name]) => (SourceKind::Instance { project: DEFAULT_PROJECT.to_owned() }, *name),
             ("", [project, name]) => (SourceKind::Instance { project: (*project).to_owned() }, *name),
             ("image", [name]) => (SourceKind::Image { project: DEFAULT_PROJECT.to_owned() }, *name),
@@ -285,7 +307,7 @@ impl FromStr for Selector {
                 let (project, pool, name) = match parts {
                     [pool, name] => (DEFAULT_PROJECT, *pool, *name),
                     [project, pool, name] => (*project, *pool, *name),
-                    _ => return Err(wrong("it wants [PROJECT/]POOL/NAME after the colon")),
+                    _ => return Err("it wants [PROJECT/]POOL/NAME after the colon"),
                 };
                 let (project, pool) = (project.to_owned(), pool.to_owned());
                 let kind = if prefix == "volume" {
@@ -295,12 +317,10 @@ impl FromStr for Selector {
                 };
                 (kind, name)
             }
-            ("" | "image", _) => return Err(wrong("it wants [PROJECT/]NAME")),
+            ("" | "image", _) => return Err("it wants [PROJECT/]NAME"),
             _ => {
-                return Err(wrong(
-                    "before the colon may stand volume, bucket, image, file, directory or server; \
-                     an instance has no colon",
-                ));
+                return Err("before the colon may stand volume, bucket, image, file, directory or server; \
+                            an instance has no colon");
             }
         };
         Ok(Self { server, kind, name: name.to_owned() })
@@ -345,9 +365,30 @@ mod tests {
 
     #[test]
     fn what_names_no_source_is_refused() {
-        for text in ["", "/", "a/b/c", "//web1", "volume:x", "disk:a", "file:", "server:x", "lab/", "file:a\nb"] {
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        let long = [&long, &format!("file:{long}"), &format!("{long}/b"), &format!("volume:{long}/b")];
+        let control = ["file:a\nb", "a\nb", "a\u{7f}//b", "a\u{9b}/b", "volume:a\0/b"];
+        let other = ["", "/", "a/b/c", "//web1", "volume:x", "disk:a", "file:", "server:x", "lab/"];
+        for text in long.into_iter().map(String::as_str).chain(control).chain(other) {
             let wrong = text.parse::<Selector>().unwrap_err().to_string();
             assert!(wrong.contains("does not name a source"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_source_that_nobody_could_name_is_told() {
+        assert!(Source::instance("host", "lab", "web1").is_nameable());
+        assert!(Source::file("some//odd: name").is_nameable());
+        let long = "a".repeat(NAME_BYTES_MAX + 1);
+        for (server, project, name) in [
+            ("host", "lab", ""),
+            ("host", "", "web1"),
+            ("host", "lab", "a/b"),
+            ("host", "lab", "a\nb"),
+            ("host", &*long, "web1"),
+            ("ho//st", "lab", "web1"),
+        ] {
+            assert!(!Source::instance(server, project, name).is_nameable(), "{server} {project} {name}");
         }
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use holdall::backup::{Acceptor, ImportRequest, Padding, Run, import as import_stream};
 use holdall::clock::{FixedClock, Timestamp};
-use holdall::codec::{Decoder, Encoder};
 use holdall::crypto::{KeyFile, SlotKey};
 use holdall::monitor::Silent;
 use holdall::repo::{Catalog, Repository};
 use holdall::restore::{Digest, export};
-use holdall::source::{Selector, Source, SourceKind};
+use holdall::source::{Selector, SourceKind};
 use holdall::store::MemoryStore;
 use holdall::tar::{Ending, Splitter};
 
@@ -40,14 +39,8 @@ pub fn accept(data: &[u8]) {
     }
     stream.resize(stream.len() + 1024, 0);
     let (acceptor, ending) = watch(&stream);
-    if let Ok(accepted) = acceptor.verdict(&ending, Padding::Forbidden) {
-        let index = accepted.index;
-        let source = Source::instance("host", index.project.as_deref().unwrap_or("default"), &index.name);
-        let mut out = Encoder::new();
-        source.encode(&mut out);
-        assert!(Source::decode(&mut Decoder::new(&out.finish())) == Ok(source), "an export that cannot be named");
-        assert!(index.pool.len() <= holdall::limits::NAME_BYTES_MAX, "an export whose pool cannot be named");
-    }
+    let whole = acceptor.verdict(&ending, Padding::Forbidden);
+    assert_eq!(whole, acceptor.verdict(&ending, Padding::Allowed), "padding that is not there matters");
     let digest = blake3::hash(data);
     for pair in digest.as_bytes().as_chunks::<2>().0.iter().take(4) {
         let len = usize::from(u16::from_le_bytes(*pair)) % stream.len();
@@ -89,6 +82,7 @@ pub fn import(data: &[u8]) {
     let catalog = Catalog::read(&repository, &Silent).expect("memory does not fail");
     assert_eq!(catalog.points().len(), made, "a point was claimed that cannot be read");
     for (_, point) in catalog.points() {
+        assert!(point.source.is_nameable(), "nobody can name {:?}", point.source);
         let mut out = Vec::new();
         export(&repository, "a point", point, &mut out, Digest::None, &Silent).expect("what is stored comes back");
         assert!(out == data || point.original.is_some(), "other bytes came back");

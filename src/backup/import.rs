@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use crate::backup::accept::{ExportIndex, ExportKind, Padding, Rejection};
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
 use crate::backup::run::Run;
-use crate::limits::{NAME_BYTES_MAX, PIECE_BYTES};
+use crate::limits::PIECE_BYTES;
 use crate::monitor::Event;
 use crate::point::{Consistency, Original, Point, StreamForm};
 use crate::repo::RepoError;
@@ -131,8 +131,8 @@ fn identify(
     let form = StreamForm::Export { optimized: index.optimized };
     let own = source_of(&index, server);
     let Some(selector) = selector else {
-        if own.name.is_empty() || own.name.len() > NAME_BYTES_MAX {
-            let reason = "it has no name of a usable length".to_owned();
+        if !own.is_nameable() {
+            let reason = "its name, project or pool is none that can be named again".to_owned();
             return Err(rejected(Rejection::BadIndex { reason }));
         }
         return Ok((own, form));

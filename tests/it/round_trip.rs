@@ -67,4 +67,24 @@ fn many_small_streams_of_one_run_do_not_make_one_endless_pack() {
     let longest = packs.iter().map(|(_, bytes)| *bytes).max().unwrap();
     assert!(longest < (PACK_BYTES_TARGET + FRAME_PLAIN_BYTES_MAX) as u64 && packs.len() > 2, "{packs:?}");
     assert_eq!(points(&repository).len() as u64, streams);
+
+#[test]
+fn an_export_that_nobody_could_name_again_is_refused() {
+    let export = |name: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for (path, content) in [("backup/index.yaml", format!("name: {name:?}\n")), ("backup/container", String::new())]
+        {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_cksum();
+            builder.append_data(&mut header, path, content.as_bytes()).unwrap();
+        }
+        builder.into_inner().unwrap()
+    };
+    assert!(import_bytes(&new(), &export("web1")[..], None).is_ok());
+    for name in ["", "a/b", "a\nb", &"a".repeat(2000)] {
+        let repository = new();
+        assert!(import_bytes(&repository, &export(name)[..], None).is_err(), "{name:?}");
+        assert!(points(&repository).is_empty());
+    }
 }
