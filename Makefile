@@ -13,14 +13,16 @@ test_binaries := $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
 	$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
 quick_binaries := $(filter-out daemon,$(test_binaries))
 
-.PHONY: help setup demo test test-fast test-daemon bench clean-lab
+.PHONY: help setup demo test test-fast test-daemon bench fuzz fuzz-build fuzz-short clean-lab
 
 help:
 	@echo "make demo         back a container up, delete it, get it back (private daemon, a minute)"
 	@echo "make test         formatting, lints and every test, real daemons included"
 	@echo "make test-fast    the same without daemons"
 	@echo "make test-daemon  only the tests on real daemons (TESTS=name for some)"
-	@echo "make bench        benchmarks"
+	@echo "make bench        benchmarks (BENCH=name for one)"
+	@echo "make fuzz-short   every fuzz target for FUZZ_SECONDS=2 seconds"
+	@echo "make fuzz TARGET=name SECONDS=600    one of them for longer; what it finds stays in fuzz/target/"
 	@echo "make clean-lab    remove what the daemon tests keep in $(HOLDALL_LAB_CACHE)"
 
 setup:
@@ -52,7 +54,34 @@ test-daemon:
 endif
 
 bench: setup
-	cargo bench --profile release --locked
+	cargo bench --profile release --locked $(addprefix --bench ,$(or $(BENCH),stages whole))
+
+# libFuzzer needs the compiler to count what was reached. These options are stable ones, so that neither another
+# toolchain nor cargo-fuzz is wanted; that they are for one target only keeps them away from build scripts.
+fuzz_flags := --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares
+host := $(shell rustc -vV | sed -n 's/^host: //p')
+fuzz_binaries := $(CARGO_TARGET_DIR)/$(host)/release
+fuzz_targets := $(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_SECONDS ?= 2
+SECONDS ?= 600
+# New inputs go to the first directory; the kept ones are read only.
+run_fuzzer = mkdir -p fuzz/target/new/$(1) fuzz/target/seeds/$(1) && $(fuzz_binaries)/$(1) -max_total_time=$(2) \
+	-timeout=20 -max_len=8192 -artifact_prefix=fuzz/target/$(1)- fuzz/target/new/$(1) fuzz/corpus/$(1) \
+	fuzz/target/seeds/$(1)
+
+fuzz-build: setup
+	RUSTFLAGS="$(fuzz_flags)" cargo build --manifest-path fuzz/Cargo.toml --release --locked --bins --target $(host)
+
+fuzz-short: fuzz-build
+	@$(foreach target,$(fuzz_targets),echo "fuzz $(target)"; \
+		$(call run_fuzzer,$(target),$(FUZZ_SECONDS)) >fuzz/target/$(target).log 2>&1 \
+		|| { tail -n 40 fuzz/target/$(target).log; exit 1; };)
+
+fuzz: fuzz-build
+	cargo test $(CARGO_FLAGS) --no-default-features --test it seeds_are_written -- --ignored
+	$(call run_fuzzer,$(TARGET),$(SECONDS))
 
 clean-lab:
 	$(sudo) scripts/lab-clean --stale

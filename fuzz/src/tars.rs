@@ -116,7 +116,9 @@ pub fn splitter(data: &[u8]) {
     assert!(join(&whole) == stream, "the events are not the stream");
     check_events(&whole);
     let step = usize::from(chosen >> 2);
-    for pieces in [&[1][..], &[step * 7 + 1, 511, 1, step + 1], &[BLOCK_BYTES, step * 1000 + 1]] {
+    // Byte by byte takes its time, and what it finds does not depend on what is long.
+    let single = [1, if stream.len() < 4 * BLOCK_BYTES { 1 } else { BLOCK_BYTES }];
+    for pieces in [&single[..], &[step * 7 + 1, 511, 1, step + 1], &[BLOCK_BYTES, step * 1000 + 1]] {
         let again = split(&stream, pieces);
         assert_eq!(again.0, whole, "pieces matter");
         assert_eq!(again.1, ending, "pieces matter for the ending");

@@ -67,6 +67,7 @@ fn many_small_streams_of_one_run_do_not_make_one_endless_pack() {
     let longest = packs.iter().map(|(_, bytes)| *bytes).max().unwrap();
     assert!(longest < (PACK_BYTES_TARGET + FRAME_PLAIN_BYTES_MAX) as u64 && packs.len() > 2, "{packs:?}");
     assert_eq!(points(&repository).len() as u64, streams);
+}
 
 #[test]
 fn an_export_that_nobody_could_name_again_is_refused() {
