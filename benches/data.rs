@@ -1,5 +1,7 @@
 //! The same bytes in every run: noise, something that compresses like a file system, and a tar of a tree of either.
 
+use std::sync::OnceLock;
+
 /// Bytes that do not compress.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
@@ -9,9 +11,11 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
 
 /// Bytes that zstd makes about a third of: words of a small language, now and then a number.
 pub fn text(seed: u64, len: usize) -> Vec<u8> {
-    let words: Vec<Vec<u8>> = (0..4096).map(|n| noise(n, 3 + usize::try_from(n).unwrap_or(0) % 9)).collect();
+    static WORDS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
+    let word = |n: u64| noise(n, 3 + usize::try_from(n).unwrap_or(0) % 9);
+    let words = WORDS.get_or_init(|| (0..4096).map(word).collect());
     let mut text = Vec::with_capacity(len + 16);
-    let mut state = seed | 1;
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     while text.len() < len {
         state ^= state << 13;
         state ^= state >> 7;
@@ -29,7 +33,6 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
 
 /// A tar of `bytes` or a little more: three files of four are small and hold a tenth of the bytes.
 pub fn tree(bytes: usize, content: impl Fn(u64, usize) -> Vec<u8>) -> Vec<u8> {
-    let pool = content(1, 16 << 20);
     let mut builder = tar::Builder::new(Vec::with_capacity(bytes + (4 << 20)));
     let mut number = 0_usize;
     while builder.get_ref().len() < bytes {
@@ -40,14 +43,8 @@ pub fn tree(bytes: usize, content: impl Fn(u64, usize) -> Vec<u8>) -> Vec<u8> {
         header.set_mode(0o644);
         header.set_mtime(1_700_000_000 + number as u64);
         header.set_cksum();
-        // Each file is another stretch of the pool behind a number of its own, so that no two share a chunk.
-        let start = number * 104_729 % (pool.len() - len);
-        let mut file = pool[start..start + len].to_vec();
-        let own = number.to_le_bytes();
-        for place in file.chunks_mut(4096).filter(|place| place.len() >= own.len()) {
-            place[..own.len()].copy_from_slice(&own);
-        }
         let path = format!("tree/directory-{}/file-{number}", number / 100);
+        let file = content(number as u64, len);
         builder.append_data(&mut header, path, &file[..]).expect("memory does not fail");
     }
     builder.into_inner().expect("memory does not fail")

@@ -289,7 +289,11 @@ impl Selector {
             Some((server, rest)) => (Some(server.to_owned()), rest),
             None => (None, text),
         };
-        let (prefix, path) = rest.split_once(':').map_or(("", rest), |(prefix, path)| (prefix, path));
+        let (prefix, path) = match rest.split_once(':') {
+            Some(("", _)) => return Err("the word before the colon is missing"),
+            Some((prefix, path)) => (prefix, path),
+            None => ("", rest),
+        };
         let parts: Vec<&str> = path.split('/').collect();
         let simple = |kind: SourceKind| match path {
             "" => Ok((kind, "")),
@@ -368,7 +372,8 @@ mod tests {
         let long = "a".repeat(NAME_BYTES_MAX + 1);
         let long = [&long, &format!("file:{long}"), &format!("{long}/b"), &format!("volume:{long}/b")];
         let control = ["file:a\nb", "a\nb", "a\u{7f}//b", "a\u{9b}/b", "volume:a\0/b"];
-        let other = ["", "/", "a/b/c", "//web1", "volume:x", "disk:a", "file:", "server:x", "lab/"];
+        let other =
+            ["", "/", "a/b/c", "//web1", "volume:x", "disk:a", "file:", "server:x", "lab/", ":a", "a//:b", ":a:b"];
         for text in long.into_iter().map(String::as_str).chain(control).chain(other) {
             let wrong = text.parse::<Selector>().unwrap_err().to_string();
             assert!(wrong.contains("does not name a source"), "{wrong}");
