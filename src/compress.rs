@@ -93,8 +93,10 @@ fn worth_compressing(plain: &[u8]) -> bool {
     if plain.len() < SAMPLED_BYTES_MIN {
         return true;
     }
-    let sample: Vec<u8> =
-        plain.chunks(SAMPLE_EVERY_BYTES).flat_map(|part| part.iter().take(SAMPLE_BYTES)).copied().collect();
+    let mut sample = Vec::with_capacity(SAMPLE_BYTES * plain.len().div_ceil(SAMPLE_EVERY_BYTES));
+    for part in plain.chunks(SAMPLE_EVERY_BYTES) {
+        sample.extend_from_slice(part.get(..SAMPLE_BYTES).unwrap_or(part));
+    }
     // A sample of many places is shorter than the whole and finds fewer repetitions: two per cent is a lot for it.
     zstd::bulk::compress(&sample, 1).map_or(true, |packed| packed.len() + packed.len() / 50 < sample.len())
 }
