@@ -78,7 +78,6 @@ const PLACES: &[&str] = &[
     concat!("docker", ".io"),
     concat!("/wo", "rk/"),
     concat!("/ro", "ot/"),
-    concat!("/home", "/"),
 ];
 /// Where one of [`PLACES`] is meant: the example of the tour, and what cargo itself writes into every lock file.
 const PLACES_MEANT: &[&str] =
@@ -260,10 +259,10 @@ fn crate_names(code: &str) -> Vec<String> {
 }
 
 /// The modules that a file declares in files of their own, as paths that may be meant.
-fn declared(file: &File) -> Vec<[String; 2]> {
+fn declared(file: &File, is_root: bool) -> Vec<[String; 2]> {
     let (dir, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
     let stem = name.trim_end_matches(".rs");
-    let below = if ["mod", "lib", "main"].contains(&stem) { dir.to_owned() } else { format!("{dir}/{stem}") };
+    let below = if is_root || stem == "mod" { dir.to_owned() } else { format!("{dir}/{stem}") };
     let text = bare_code(&file.text);
     let mut modules = Vec::new();
     let mut path = None;
@@ -381,7 +380,7 @@ fn forgotten(files: &[File]) -> Vec<String> {
     let mut next: Vec<String> = rust().filter(|path| is_root(path)).map(str::to_owned).collect();
     while let Some(path) = next.pop() {
         if let Some(file) = by_path.get(path.as_str()).filter(|_| reached.insert(path.clone())) {
-            next.extend(declared(file).into_iter().flatten());
+            next.extend(declared(file, is_root(&path)).into_iter().flatten());
         }
     }
     rust().filter(|path| !reached.contains(*path)).map(|path| format!("{path}: nothing reaches it")).collect()
@@ -596,7 +595,10 @@ fn every_file_is_reached() {
         File::new("tests/it/a.rs", ""),
         File::new("tests/it/forgotten.rs", ""),
         File::new("fuzz/src/x.rs", ""),
+        File::new("Cargo.toml", "path = \"benches/z.rs\""),
         File::new("benches/y.rs", ""),
+        File::new("benches/z.rs", "mod meter;"),
+        File::new("benches/meter.rs", ""),
     ]);
     assert_eq!(found, ["tests/it/forgotten.rs: nothing reaches it", "benches/y.rs: nothing reaches it"]);
 }
