@@ -21,7 +21,7 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
         state ^= state >> 7;
         state ^= state << 17;
         // Low numbers are more likely, as words are.
-        let number = usize::try_from((state & 0xfff) * (state >> 12 & 0xfff) >> 12).unwrap_or(0);
+        let number = usize::try_from(((state & 0xfff) * (state >> 12 & 0xfff)) >> 12).unwrap_or(0);
         text.extend_from_slice(&words[number]);
         if state >> 60 == 0 {
             text.extend_from_slice(&state.to_le_bytes());

@@ -11,7 +11,7 @@ use holdall::repo::{Catalog, Repository};
 use holdall::restore::{Digest, export};
 use holdall::store::{LocalStore, MemoryStore, Store};
 
-use crate::meter::measure_once;
+use crate::meter::measure;
 
 mod data;
 mod meter;
@@ -21,9 +21,8 @@ const STREAM_BYTES: usize = 256 << 20;
 fn main() {
     println!("Targets in CPU-s/GB: unchanged 0.7, new compressible 7, new incompressible 1.9, export 1.7");
     let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
-    let contents: [(&str, fn(u64, usize) -> Vec<u8>); 2] = [("text", data::text), ("noise", data::noise)];
-    for (what, content) in contents.into_iter().filter(|(what, _)| what.contains(&wanted)) {
-        let stream = data::tree(STREAM_BYTES, content);
+    for what in ["text", "noise"].into_iter().filter(|what| what.contains(&wanted)) {
+        let stream = data::tree(STREAM_BYTES, if what == "text" { data::text } else { data::noise });
         case(&format!("{what}, in memory"), &stream, Arc::new(MemoryStore::new()));
         let dir = tempfile::tempdir().expect("there is room");
         let store = LocalStore::create(&Path::join(dir.path(), "repository")).expect("it can be made");
@@ -35,13 +34,13 @@ fn case(what: &str, stream: &[u8], store: Arc<dyn Store>) {
     let key = KeyFile::fixed([7; 32]);
     let now = Timestamp::from_micros(1_795_219_200_000_000).expect("it is in range");
     let repository = Repository::init(store, &SlotKey::KeyFile(&key), now, 0).expect("it can be made");
-    let first = measure_once(&format!("import {what}, new"), stream.len(), || take(&repository, stream, now));
+    let first = measure(&format!("import {what}, new"), stream.len(), 0.0, || take(&repository, stream, now));
     println!("{:44} {:9} per mille", "  stored", first.stored_bytes * 1000 / stream.len() as u64);
-    let second = measure_once(&format!("import {what}, unchanged"), stream.len(), || take(&repository, stream, now));
+    let second = measure(&format!("import {what}, unchanged"), stream.len(), 0.0, || take(&repository, stream, now));
     assert_eq!(second.stored_bytes, 0, "nothing is new");
     let catalog = Catalog::read(&repository, &Silent).expect("it can be read");
     let (_, point) = &catalog.points()[0];
-    measure_once(&format!("export {what}"), stream.len(), || {
+    measure(&format!("export {what}"), stream.len(), 0.0, || {
         let mut out = std::io::sink();
         export(&repository, "a point", point, &mut out, Digest::None, &Silent).expect("it comes back");
     });

@@ -1,8 +1,8 @@
 //! What is tried on every parser: one function per fuzz target, each fed any bytes.
 //!
-//! The same functions run in two houses: under libFuzzer, from `fuzz_targets/`, and over the kept corpus in the tests of
-//! the library, which include this file as a module. A function panics if a promise of the parser's is broken; what a
-//! parser refuses is no finding. Nothing here is random: the same bytes do the same.
+//! The same functions run in two houses: under libFuzzer, from `fuzz_targets/`, and over the kept corpus in the tests
+//! of the library, which include this file as a module. A function panics if a promise of the parser's is broken; what
+//! a parser refuses is no finding. Nothing here is random: the same bytes do the same.
 
 mod records;
 mod sealed;

@@ -152,9 +152,9 @@ pub fn pack(data: &[u8]) {
     assert!(opener.is_ok() || !is_header, "the header does not open");
     if let Ok(opener) = opener {
         let is_same = is_header && changed_directory == directory;
-        let opened = opener.open(&mut changed_directory);
-        assert_eq!(opened.is_ok(), is_same);
-        assert!(opened.is_ok_and(|opened| opened == plain) || !is_same);
+        let read = opener.open(&mut changed_directory);
+        assert_eq!(read.is_ok(), is_same);
+        assert!(read.is_ok_and(|read| read == plain) || !is_same);
     }
 }
 
@@ -209,7 +209,8 @@ pub fn keyslot(data: &[u8]) {
     let _ = slot.describe(keys.write()).is_ok();
 }
 
-/// Gives a copy the checksum of its bytes (`format-spec/keys.md`, "Key slot"), so that what stands behind it is reached.
+/// Gives a copy the checksum of its bytes (`format-spec/keys.md`, "Key slot"), so that what stands behind it is
+/// reached.
 fn mend_checksum(id: KeyslotId, copy: &mut [u8]) {
     let (bytes, checksum) = copy.split_at_mut(KEYSLOT_COPY_BYTES - 32);
     let mut hasher = blake3::Hasher::new_derive_key("holdall format 1: key slot checksum");

@@ -199,8 +199,8 @@ impl Api {
         self.answer(reply, call.object, limit_bytes)
     }
 
-    /// Sends a request, waiting for a daemon that is starting up: it says 503, or, having been there before, it does not
-    /// listen just now. Neither has heard the request.
+    /// Sends a request, waiting for a daemon that is starting up: it says 503, or, having been there before, it does
+    /// not listen just now. Neither has heard the request.
     pub fn open(&self, call: &Call<'_>) -> Result<Reply, DaemonError> {
         for _ in 1..self.attempts {
             match self.socket.send(&call.request) {

@@ -195,8 +195,8 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
-    /// The error that a reader of an [`Export`](super::Export) met: the one that the export put into `error`, or `error`
-    /// itself about `object`.
+    /// The error that a reader of an [`Export`](super::Export) met: the one that the export put into `error`, or
+    /// `error` itself about `object`.
     pub fn from_read(error: io::Error, object: &str) -> Self {
         match error.downcast::<Self>() {
             Ok(inner) => inner,

@@ -2,7 +2,8 @@
 //!
 //! A direct stream has no name, no length and no visible operation; a staged one is a file of known length that exists
 //! only after its operation succeeded, and that must be deleted. Whether the bytes make a complete export is not known
-//! here (`reference/daemon-api.md` 2.6 is the caller's), only that the daemon ended the stream and calls nothing a failure.
+//! here (`reference/daemon-api.md` 2.6 is the caller's), only that the daemon ended the stream and calls nothing a
+//! failure.
 
 use std::io::{self, Read};
 

@@ -2,9 +2,9 @@
 //!
 //! One connection and one current-thread runtime per request: nothing is shared, no keep-alive connection can be stale,
 //! a reader that pauses stalls its own connection only, and dropping a reply closes its socket. Knows nothing of JSON,
-//! operations or instances. Invariants: a body that ends without its terminator or short of its length is an error, never
-//! an end; an upload whose input fails is never terminated, so that the daemon discards it; memory is bounded by the
-//! buffers of `limits`.
+//! operations or instances. Invariants: a body that ends without its terminator or short of its length is an error,
+//! never an end; an upload whose input fails is never terminated, so that the daemon discards it; memory is bounded by
+//! the buffers of `limits`.
 
 use std::future::Future;
 use std::io::{self, Read};
@@ -127,8 +127,8 @@ impl Socket {
         Ok(self.reply(runtime, response))
     }
 
-    /// Alternates between reading the input and letting the connection send. Reading blocks the connection, which is the
-    /// only thing that this runtime serves.
+    /// Alternates between reading the input and letting the connection send. Reading blocks the connection, which is
+    /// the only thing that this runtime serves.
     async fn feed(
         &self,
         message: hyper::Request<Upload>,

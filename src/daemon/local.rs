@@ -100,8 +100,8 @@ impl LocalDaemon {
         }
     }
 
-    /// Errs unless the project is there; daemons answer about instances and listings of unknown projects as if they were
-    /// empty, and notice on import only after the upload.
+    /// Errs unless the project is there; daemons answer about instances and listings of unknown projects as if they
+    /// were empty, and notice on import only after the upload.
     fn require_project(&self, project: &str) -> Result<(), DaemonError> {
         let object = format!("project {project}");
         match self.find(Target::new(&["projects", project])?, &object)? {
@@ -123,8 +123,8 @@ impl LocalDaemon {
         Ok(self.find(target, &instance_object(project, name))?.is_some())
     }
 
-    /// Judges an import whose operation is forgotten: if the daemon is the same process, the operation has ended, and only
-    /// a success leaves an instance.
+    /// Judges an import whose operation is forgotten: if the daemon is the same process, the operation has ended, and
+    /// only a success leaves an instance.
     fn judge_import(&self, request: &ImportRequest, before: &Server, object: &str) -> Result<(), DaemonError> {
         if !self.exists(&request.project, &request.name)? {
             let words = "the instance is not there after the import".to_owned();

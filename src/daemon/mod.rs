@@ -1,11 +1,11 @@
 //! The daemon port: what this program asks of an LXD or Incus server, in its own words, and the adapter for both.
 //!
 //! [`Daemon`] is synchronous and speaks of instances, exports and imports; [`LocalDaemon`] implements it over the unix
-//! socket, `fake::FakeDaemon` in memory for tests. Layers, each knowing only those before it: [`flavor`](Flavor) (products and
-//! sockets), `http` (the one file with async types), `api` (the envelope), `operation` (waiting), `export` (one stream),
-//! `local` (the adapter). Invariants: nothing is gated on versions, only on `api_extensions`; an export's reader sees an
-//! end only where the daemon said so; an import whose input fails is never completed; memory is bounded; nothing that
-//! was staged on the server outlives the value that stands for it, as far as the daemon lets us.
+//! socket, `fake::FakeDaemon` in memory for tests. Layers, each knowing only those before it: [`flavor`](Flavor)
+//! (products and sockets), `http` (the one file with async types), `api` (the envelope), `operation` (waiting),
+//! `export` (one stream), `local` (the adapter). Invariants: nothing is gated on versions, only on `api_extensions`; an
+//! export's reader sees an end only where the daemon said so; an import whose input fails is never completed; memory is
+//! bounded; nothing that was staged on the server outlives the value that stands for it, as far as the daemon lets us.
 //! The daemon's behaviour is described in `reference/daemon-api.md`.
 
 mod api;
@@ -59,8 +59,8 @@ pub trait Daemon: Send + Sync {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError>;
 
-    /// Makes an instance from an export. Refuses a name that is taken, which would damage the instance that has it, and an
-    /// unknown project or pool before anything is sent. When `body` fails, the daemon discards what it has got.
+    /// Makes an instance from an export. Refuses a name that is taken, which would damage the instance that has it, and
+    /// an unknown project or pool before anything is sent. When `body` fails, the daemon discards what it has got.
     fn import(
         &self,
         request: &ImportRequest,
@@ -106,8 +106,8 @@ pub trait Daemon: Send + Sync {
     fn staging(&self, project: &str) -> Result<Staging, DaemonError>;
 }
 
-/// The stream of one export. A read of 0 bytes means that the daemon ended the stream as HTTP ends it, which does not yet
-/// mean that the export is complete. A read's error holds a [`DaemonError`]; see [`DaemonError::from_read`].
+/// The stream of one export. A read of 0 bytes means that the daemon ended the stream as HTTP ends it, which does not
+/// yet mean that the export is complete. A read's error holds a [`DaemonError`]; see [`DaemonError::from_read`].
 ///
 /// Dropping it early closes the connection and deletes what was staged.
 pub trait Export: Read + Send {

@@ -1,8 +1,8 @@
 //! What a daemon holds, in the words of this program, and how that is read from its JSON.
 //!
-//! Knows no HTTP. Fields that a daemon leaves out or sends as `null` are absent here, unknown ones are ignored; texts that
-//! are only compared (`created_at`, uuids) stay as the daemon wrote them. The types are what both products and all their
-//! versions have in common (`reference/daemon-api.md` 1.1, 2.1, 6.1).
+//! Knows no HTTP. Fields that a daemon leaves out or sends as `null` are absent here, unknown ones are ignored; texts
+//! that are only compared (`created_at`, uuids) stay as the daemon wrote them. The types are what both products and all
+//! their versions have in common (`reference/daemon-api.md` 1.1, 2.1, 6.1).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -202,8 +202,8 @@ pub struct Instance {
     pub json: String,
 }
 
-/// A backup that the daemon keeps on its disk. Neither size nor state is known: one that is being written and one that a
-/// crash left half-written look like a good one.
+/// A backup that the daemon keeps on its disk. Neither size nor state is known: one that is being written and one that
+/// a crash left half-written look like a good one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackupEntry {
     /// Its name within the instance.

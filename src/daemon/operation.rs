@@ -1,8 +1,9 @@
 //! The daemon's operations: waiting for one, in both styles of `/wait`, and telling how it ended.
 //!
-//! A finished operation is forgotten after five seconds (`reference/daemon-api.md` 1.4). So a wait starts at once, and an
-//! operation that is gone has an unknown outcome: the caller looks at the object itself. The HTTP code of `/wait` means
-//! nothing; an error in its body may be a time-out, the operation's failure or its absence, and only the operation tells.
+//! A finished operation is forgotten after five seconds (`reference/daemon-api.md` 1.4). So a wait starts at once, and
+//! an operation that is gone has an unknown outcome: the caller looks at the object itself. The HTTP code of `/wait`
+//! means nothing; an error in its body may be a time-out, the operation's failure or its absence, and only the
+//! operation tells.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -192,8 +193,8 @@ impl Api {
         self.look(id, object)?.map_or(Ok(None), |operation| operation.end(object))
     }
 
-    /// The operations that back up an instance now or did until five seconds ago. The daemon does not tell which of them
-    /// a direct stream belongs to.
+    /// The operations that back up an instance now or did until five seconds ago. The daemon does not tell which of
+    /// them a direct stream belongs to.
     pub fn backups_in_progress(
         &self,
         project: &str,

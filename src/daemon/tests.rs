@@ -1,4 +1,5 @@
-//! The client against a scripted HTTP server on a unix socket: every reply that a healthy daemon does not give on demand.
+//! The client against a scripted HTTP server on a unix socket: every reply that a healthy daemon does not give on
+//! demand.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -291,7 +292,8 @@ fn a_stream_of_unknown_end_is_refused() {
 #[test]
 fn a_cut_direct_stream_names_the_failure_of_its_operation() {
     let asked = AtomicUsize::new(0);
-    let operation = json!({"id": "d1", "description": "Backing up instance", "status_code": 400, "err": "missed writing",
+    let operation = json!({"id": "d1", "description": "Backing up instance", "status_code": 400,
+        "err": "missed writing",
         "resources": {"instances": ["/1.0/instances/web1"]}});
     let server = Server::start(move |seen| match seen {
         _ if seen.is("POST", BACKUPS) => chunked(&[b"hello"], ""),
@@ -308,7 +310,8 @@ fn a_cut_direct_stream_names_the_failure_of_its_operation() {
 #[test]
 fn a_clean_end_of_a_failed_operation_is_an_error() {
     let asked = AtomicUsize::new(0);
-    let operation = json!({"id": "d1", "description": "Backing up instance", "status_code": 400, "err": "missed writing",
+    let operation = json!({"id": "d1", "description": "Backing up instance", "status_code": 400,
+        "err": "missed writing",
         "resources": {"instances": ["/1.0/instances/web1?project=default"]}});
     let server = Server::start(move |seen| match seen {
         _ if seen.is("POST", BACKUPS) => chunked(&[b"hello"], "0\r\n\r\n"),
@@ -390,8 +393,8 @@ fn a_backup_of_unknown_outcome_is_deleted_and_never_read() {
     assert!(server.seen().iter().all(|seen| !seen.is("GET", FILE)));
 }
 
-/// An LXD whose `/wait` answers with an error, as after a time-out, and whose operation answers with one of `looks` after
-/// the other.
+/// An LXD whose `/wait` answers with an error, as after a time-out, and whose operation answers with one of `looks`
+/// after the other.
 fn error_style(looks: Vec<Vec<u8>>) -> Server {
     let looked = AtomicUsize::new(0);
     Server::start(move |seen| match seen {

@@ -150,8 +150,8 @@ impl<'r> Writer<'r> {
         }
     }
 
-    /// Asked after every frame, also the last one of a stream: many small streams, none of which fills a frame, must not
-    /// make a pack that no reader accepts.
+    /// Asked after every frame, also the last one of a stream: many small streams, none of which fills a frame, must
+    /// not make a pack that no reader accepts.
     fn store_if_full(&mut self, kind: PackKind) -> Result<(), RepoError> {
         if self.lane(kind).pack.as_ref().is_some_and(PackWriter::is_full) { self.store_pack(kind) } else { Ok(()) }
     }

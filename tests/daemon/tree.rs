@@ -1,8 +1,8 @@
 //! What a container's file system holds, as far as an export carries it: for comparing one with another.
 //!
 //! Left out because no daemon exports it: sockets, xattrs of symbolic links, access and change times, and the part of a
-//! modification time below the nearest second. Ids are counted from the owner of the root directory, because a container
-//! that has run is shifted on disk and one that was just imported is not.
+//! modification time below the nearest second. Ids are counted from the owner of the root directory, because a
+//! container that has run is shifted on disk and one that was just imported is not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

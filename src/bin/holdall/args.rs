@@ -84,9 +84,9 @@ pub enum Command {
 
 /// Make a repository in an empty directory
 ///
-/// The directory may be absent; the one above it must exist. The repository is encrypted always, with a passphrase that is
-/// asked for twice or taken from --password-file and its like, or with a key file. Losing all keys means losing the data:
-/// nobody can help then. Further keys are added with "holdall key add".
+/// The directory may be absent; the one above it must exist. The repository is encrypted always, with a passphrase that
+/// is asked for twice or taken from --password-file and its like, or with a key file. Losing all keys means losing the
+/// data: nobody can help then. Further keys are added with "holdall key add".
 #[derive(Arguments)]
 pub struct Init {
     /// Make a key and write it to this new file, readable by its owner only, instead of asking for a passphrase
@@ -141,8 +141,8 @@ pub struct List {
 }
 
 /// How a point is named, for the help of every command that takes one.
-const POINT_HELP: &str = "Which point: a source for its newest (web1), web1@2026-11-20 for the newest of that local day, \
-                          web1@2026-11-20T03:00 for the newest not after it, or 8 or more digits of its id";
+const POINT_HELP: &str = "Which point: a source for its newest (web1), web1@2026-11-20 for the newest of that local \
+                          day, web1@2026-11-20T03:00 for the newest not after it, or 8 or more digits of its id";
 
 /// Show everything that is known of a point
 #[derive(Arguments)]
@@ -169,9 +169,9 @@ pub struct Restore {
 
 /// Write a point as the file that the daemon exported, verified
 ///
-/// The bytes are those of the export, ready for "lxc import" or "incus import". A file appears under its name only when it
-/// is complete, verified and on disk; after a failure nothing is left of it. What is written to standard output is verified
-/// as well: if the exit code is not 0, what arrived is not the point.
+/// The bytes are those of the export, ready for "lxc import" or "incus import". A file appears under its name only when
+/// it is complete, verified and on disk; after a failure nothing is left of it. What is written to standard output is
+/// verified as well: if the exit code is not 0, what arrived is not the point.
 #[derive(Arguments)]
 pub struct Export {
     #[arg(value_name = "POINT", help = POINT_HELP)]
@@ -189,8 +189,8 @@ pub struct Export {
 
 /// Make a point from an export that exists already, or from any file
 ///
-/// The file is what "lxc export" or "incus export" wrote, compressed or not. It must be complete: one that was cut off is
-/// refused. With --as file:NAME any file is taken as it is.
+/// The file is what "lxc export" or "incus export" wrote, compressed or not. It must be complete: one that was cut off
+/// is refused. With --as file:NAME any file is taken as it is.
 #[derive(Arguments)]
 pub struct Import {
     /// The file; - is standard input
@@ -225,13 +225,13 @@ pub enum Key {
     List,
     /// Remove a key
     ///
-    /// What was backed up stays. The last key that can read cannot be removed. Whoever kept a copy of the repository from
-    /// before can still open that copy with the key.
+    /// What was backed up stays. The last key that can read cannot be removed. Whoever kept a copy of the repository
+    /// from before can still open that copy with the key.
     Remove(KeyRemove),
     /// Put a new key in the place of the one in use
     ///
-    /// The new key is added first and gets the old one's rights and label, then the old one is removed; if anything fails
-    /// in between, both open the repository. No data is encrypted anew.
+    /// The new key is added first and gets the old one's rights and label, then the old one is removed; if anything
+    /// fails in between, both open the repository. No data is encrypted anew.
     Change(KeyChange),
 }
 

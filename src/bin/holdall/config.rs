@@ -169,8 +169,8 @@ struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// Reads the file that was named, which must be there, or the usual one, which need not. That another user's settings
-    /// cannot be read must not keep anybody from using a repository of their own.
+    /// Reads the file that was named, which must be there, or the usual one, which need not. That another user's
+    /// settings cannot be read must not keep anybody from using a repository of their own.
     fn load(named: Option<&Path>) -> Result<Self, CliError> {
         let path = named.unwrap_or(Path::new(SETTINGS_FILE));
         match fs::read_to_string(path) {

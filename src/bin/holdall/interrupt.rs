@@ -1,8 +1,8 @@
 //! Ending early: Ctrl-C, SIGTERM, and panics.
 //!
-//! While an operation is at work that can stop cleanly the first signal asks it to, and a second one ends the program at
-//! once; otherwise the first does. However it ends, what is registered here is undone: a half-written file of ours, a
-//! terminal that does not echo. State is global because a signal is.
+//! While an operation is at work that can stop cleanly the first signal asks it to, and a second one ends the program
+//! at once; otherwise the first does. However it ends, what is registered here is undone: a half-written file of ours,
+//! a terminal that does not echo. State is global because a signal is.
 
 use std::io::Write as _;
 use std::panic::PanicHookInfo;
@@ -122,7 +122,8 @@ fn tell_panic(info: &PanicHookInfo<'_>) {
     let cause = info.payload_as_str().unwrap_or("no reason given").replace('\n', " ");
     let _ = writeln!(
         io::stderr(),
-        "holdall: error: A mistake in holdall itself{place}: {cause}; please report it. What was stored before is intact"
+        "holdall: error: A mistake in holdall itself{place}: {cause}; please report it. What was stored \
+         before is intact"
     );
     end(Code::Failed)
 }

@@ -1,7 +1,8 @@
 //! What `--json` prints: one object per line, each with its `type` and `version`.
 //!
 //! These shapes are a promise. Fields may be added, and an object's version rises if one is removed or changes its
-//! meaning. Sizes are bytes, times are RFC 3339 in UTC, ids are full, digests are hexadecimal. The README lists the types.
+//! meaning. Sizes are bytes, times are RFC 3339 in UTC, ids are full, digests are hexadecimal. The README lists the
+//! types.
 
 use std::fmt::Write as _;
 

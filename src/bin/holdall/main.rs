@@ -1,7 +1,7 @@
 //! The program `holdall`: arguments in, results out, one exit code at the end.
 //!
-//! Everything that knows a terminal, the environment, exit codes or advice is here and in the modules below; the library
-//! knows none of them. A command returns its failure, and this file alone tells it and ends the process.
+//! Everything that knows a terminal, the environment, exit codes or advice is here and in the modules below; the
+//! library knows none of them. A command returns its failure, and this file alone tells it and ends the process.
 
 mod args;
 mod command;

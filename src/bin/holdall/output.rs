@@ -1,8 +1,8 @@
 //! Where words go: results to standard output, talk to standard error.
 //!
-//! With `--json` results are objects, one a line, and failures and problems are results, too. While a point itself goes to
-//! standard output (`export POINT -`) results go to standard error instead, and with `--json` nothing but objects goes
-//! there. Text that came from a stream or a repository cannot steer the terminal: control characters are escaped.
+//! With `--json` results are objects, one a line, and failures and problems are results, too. While a point itself goes
+//! to standard output (`export POINT -`) results go to standard error instead, and with `--json` nothing but objects
+//! goes there. Text that came from a stream or a repository cannot steer the terminal: control characters are escaped.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;

@@ -1,7 +1,7 @@
 //! Builds small exports that are laid out as the daemons lay theirs out (`reference/daemon-api.md` 4.1, 4.2, 4.4).
 //!
-//! Plain USTAR, the index first, snapshots before the main volume, directories without a trailing slash, two zero blocks
-//! and nothing behind them. The same description gives the same bytes.
+//! Plain USTAR, the index first, snapshots before the main volume, directories without a trailing slash, two zero
+//! blocks and nothing behind them. The same description gives the same bytes.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -156,7 +156,8 @@ impl FakeInstance {
             "container": self.object,
             "pool": {"config": {"source": "/pools/default"}, "description": "", "driver": "dir", "name": "default"},
             "profiles": [{"config": {}, "description": "", "devices": {}, "name": "default"}],
-            "volume": {"config": {}, "content_type": "filesystem", "name": self.text("name"), "type": self.text("type")},
+            "volume": {"config": {}, "content_type": "filesystem", "name": self.text("name"),
+                       "type": self.text("type")},
         });
         if let (false, Some(fields)) = (snapshots.is_empty(), config.as_object_mut()) {
             let volumes: Vec<_> = snapshots.iter().filter_map(|it| it.get("name")).map(never).collect();

@@ -1,3 +1,5 @@
+//! The fake daemon does what a real one was seen to do.
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::daemon::Layout;

@@ -2,10 +2,10 @@
 //!
 //! One column family; the first byte of a key says what it is. Knows no file and no lock.
 //!
-//! A chunk has one key, and its value lists all its places, each with the number of the statement that it is from. A place
-//! is added by a *merge*, RocksDB's write that reads nothing. So one get answers for all packs of a chunk, and a miss ends
-//! at a filter; with the number in the key it takes an iterator, which costs twice as much. Integers are big-endian, so
-//! that the order of bytes is the order of numbers.
+//! A chunk has one key, and its value lists all its places, each with the number of the statement that it is from. A
+//! place is added by a *merge*, RocksDB's write that reads nothing. So one get answers for all packs of a chunk, and a
+//! miss ends at a filter; with the number in the key it takes an iterator, which costs twice as much. Integers are
+//! big-endian, so that the order of bytes is the order of numbers.
 
 use std::path::Path;
 
@@ -48,8 +48,8 @@ const MERGE_NAME: &str = "holdall.places";
 /// Chunks that RocksDB looks up at once.
 const LOOK_UP_CHUNKS: usize = 256;
 
-/// Settings of the database. Memory is fixed: two write buffers and the cache, whatever the number of facts; filters and
-/// indexes are cut into pages that go through the cache, and only the page tables, some 100 KiB per TB, are pinned.
+/// Settings of the database. Memory is fixed: two write buffers and the cache, whatever the number of facts; filters
+/// and indexes are cut into pages that go through the cache, and only the page tables, some 100 KiB per TB, are pinned.
 ///
 /// `keep` says whether the places with a statement number may still count; others are left out where places are joined.
 pub(super) fn options(cache: &Cache, keep: impl Fn(u32) -> bool + Send + Sync + Clone + 'static) -> Options {
@@ -85,8 +85,8 @@ pub(super) fn options(cache: &Cache, keep: impl Fn(u32) -> bool + Send + Sync + 
     options
 }
 
-/// Settings of every write. Without a log a killed process loses its last writes, but only from the end: RocksDB flushes
-/// write buffers in their order.
+/// Settings of every write. Without a log a killed process loses its last writes, but only from the end: RocksDB
+/// flushes write buffers in their order.
 pub(super) fn unlogged() -> WriteOptions {
     let mut options = WriteOptions::default();
     options.disable_wal(true);

@@ -87,8 +87,8 @@ impl<'a> SortedLoad<'a> {
             .try_for_each(|(chunk, at)| parts.push(&Record { key: chunk_key(&chunk), place: place(own, &at) }))
     }
 
-    /// The index's number for each statement, and which of them need their facts: new ones from `next` on. Neither for a
-    /// statement that has lost its facts to [`Index::drop_segments`] since it was noted.
+    /// The index's number for each statement, and which of them need their facts: new ones from `next` on. Neither for
+    /// a statement that has lost its facts to [`Index::drop_segments`] since it was noted.
     fn number(&self) -> Result<Numbering, IndexError> {
         let state = read(&self.rocks.state);
         let mut numbering =
@@ -176,7 +176,8 @@ struct Part {
 struct Job {
     parts: Range<usize>,
     slice: u64,
-    /// Whether no chunk has any place yet, so that there is nothing to merge with, which makes look-ups a little faster.
+    /// Whether no chunk has any place yet, so that there is nothing to merge with, which makes look-ups a little
+    /// faster.
     first: bool,
 }
 

@@ -5,8 +5,8 @@
 //! there stands for facts that are. What a killed process leaves opens again, or is reported as
 //! [`IndexError::Unusable`] and made anew by [`Rocks::open_empty`].
 //!
-//! Statement numbers are given once and never again, so that what is left of an absorption that was cut off can never be
-//! taken for facts about another pack. It goes when RocksDB next compacts the files it is in.
+//! Statement numbers are given once and never again, so that what is left of an absorption that was cut off can never
+//! be taken for facts about another pack. It goes when RocksDB next compacts the files it is in.
 
 mod layout;
 mod load;
@@ -105,8 +105,8 @@ impl Rocks {
         }
     }
 
-    /// Makes an empty index in `dir`, in place of one that is [`IndexError::Unusable`]. If another process writes there,
-    /// it is left alone, and the empty index is this process's own and goes with it.
+    /// Makes an empty index in `dir`, in place of one that is [`IndexError::Unusable`]. If another process writes
+    /// there, it is left alone, and the empty index is this process's own and goes with it.
     pub fn open_empty(dir: &Path, repository: RepositoryId) -> Result<Opened, IndexError> {
         make_dir(dir).map_err(|error| refused(dir, error))?;
         let cache = Cache::new_lru_cache(INDEX_CACHE_BYTES);
@@ -123,7 +123,8 @@ impl Rocks {
         Scratch::clear(dir).map_err(|error| refused(dir, error))?;
         let state = Shared::default();
         let joined = Arc::clone(&state);
-        // Called while readers hold the state, so it must not wait for it; what is dead then goes with a later compaction.
+        // Called while readers hold the state, so it must not wait for it; what is dead then goes with a later
+        // compaction.
         let mut options =
             layout::options(cache, move |number| joined.try_read().map_or(true, |state| !state.is_dead(number)));
         options.create_if_missing(true);

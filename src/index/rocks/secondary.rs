@@ -1,5 +1,5 @@
-//! The index of a process that found the directory taken: what the primary had flushed when this one opened it, and in an
-//! index of its own, in a directory that goes with the process, what this one learns beyond that.
+//! The index of a process that found the directory taken: what the primary had flushed when this one opened it, and in
+//! an index of its own, in a directory that goes with the process, what this one learns beyond that.
 //!
 //! It holds the primary's files open and so keeps its view whatever the primary compacts or takes in. It writes nothing
 //! that the primary reads.

@@ -392,7 +392,9 @@ fn digests() -> Value {
         ("every kind of step", json!([{ "envelope": hex(b"abc") }, one, { "zeros": 65_536 }, one])),
         (
             "the same in smaller steps",
-            json!([{ "envelope": hex(b"a") }, { "envelope": hex(b"bc") }, one, { "zeros": 65_000 }, { "zeros": 536 }, one]),
+            json!([
+                { "envelope": hex(b"a") }, { "envelope": hex(b"bc") }, one, { "zeros": 65_000 }, { "zeros": 536 }, one
+            ]),
         ),
         ("in another order", json!([one, { "envelope": hex(b"abc") }, { "zeros": 65_536 }, one])),
     ];

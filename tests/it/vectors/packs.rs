@@ -103,8 +103,14 @@ fn trailers_are_read_as_stated() {
 
 fn frames() -> Value {
     let coded = |body: &[u8], codec: u8| [body, &[codec]].concat();
-    let good = |case: &str, stored: &[u8], plain: &[u8]| json!({ "case": case, "bytes": hex(stored), "plain_len": plain.len(), "plain": hex(plain) });
-    let bad = |case: &str, stored: &[u8], plain_len: usize, error: &str| json!({ "case": case, "bytes": hex(stored), "plain_len": plain_len, "error": error });
+    let good = |case: &str, stored: &[u8], plain: &[u8]| {
+        let (bytes, plain_len) = (hex(stored), plain.len());
+        json!({ "case": case, "bytes": bytes, "plain_len": plain_len, "plain": hex(plain) })
+    };
+    let bad = |case: &str, stored: &[u8], plain_len: usize, error: &str| {
+        let bytes = hex(stored);
+        json!({ "case": case, "bytes": bytes, "plain_len": plain_len, "error": error })
+    };
     let run = zstd_run(b'a', 100);
     let sized = [&[0x28, 0xb5, 0x2f, 0xfd, 0x20, 100][..], &run[6..]].concat();
     cases(vec![

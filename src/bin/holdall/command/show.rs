@@ -145,7 +145,10 @@ mod tests {
 
     #[test]
     fn snapshots_are_read_from_what_a_daemon_says() {
-        let text = r#"{"snapshots":[{"name":"a","created_at":"2026-11-20T03:00:00Z","expires_at":"0001-01-01T00:00:00Z"},"b",3]}"#;
+        let text = concat!(
+            r#"{"snapshots":[{"name":"a","created_at":"2026-11-20T03:00:00Z","#,
+            r#""expires_at":"0001-01-01T00:00:00Z"},"b",3]}"#
+        );
         let found = snapshots(text);
         assert_eq!(found.iter().map(|snapshot| snapshot.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(found[0].created.is_some() && found[0].expires.is_none());
