@@ -180,9 +180,12 @@ impl Checker<'_> {
     /// Packs that points need and that only reading all packs finds: nothing is lost, and no point is affected.
     fn unnamed(&mut self) {
         for pack in std::mem::take(&mut self.unnamed) {
-            let message = "no index segment names it, so its chunks are found only by reading the pack itself, and the \
-                           next backup stores them again";
-            self.find(Severity::Degraded, &format!("Pack {pack}"), message.to_owned(), Vec::new());
+            let users = self.users.get(&pack).cloned().unwrap_or_default().join(", ");
+            let message = format!(
+                "no index segment names it, so its chunks are found only by reading the pack itself, and the next \
+                 backup stores them again; needed by {users}"
+            );
+            self.find(Severity::Degraded, &format!("Pack {pack}"), message, Vec::new());
         }
     }
 

@@ -273,8 +273,8 @@ impl Repository {
         Note::decode(&opened.plain).map_err(|source| undecodable(&name, source))
     }
 
-    /// Marks packs as damaged, so that the next backup that comes by stores their chunks again. Returns how many were not
-    /// marked before.
+    /// Marks packs as damaged, so that the next backup that comes by stores their chunks again. Returns how many were
+    /// not marked before.
     pub fn mark_damaged(&self, packs: impl IntoIterator<Item = PackId>, now: Timestamp) -> Result<usize, RepoError> {
         let marked = self.damaged_packs()?;
         let mut new = 0;

@@ -94,6 +94,8 @@ fn a_backup_into_a_repository_with_problems_says_so() {
     for segment in bench.objects("index") {
         fs::OpenOptions::new().write(true).open(segment).unwrap().set_len(100).unwrap();
     }
+    // What the index took in before it does not read again.
+    fs::remove_dir_all(bench.path("cache")).unwrap();
     let imported = bench.run(&["import", "web1.tar", "--as", "lab//web1"]).fails(3, &["1 problem"]);
     assert!(imported.out.starts_with("Made point "), "{}", imported.out);
 }
