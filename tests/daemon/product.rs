@@ -82,6 +82,11 @@ fn a_stopped_container_comes_back_file_by_file() {
     holdall.succeeds(&["backup", "c"]);
     holdall.succeeds(&["restore", "c", "--as", "twin"]);
     holdall.succeeds(&["restore", "c", "--as", "elsewhere", "--pool", "btrfs"]);
+    let exported = holdall.beside("c.tar");
+    holdall.succeeds(&["export", "c", exported.to_str().expect("text")]);
+    let exported = fs::read(exported).expect("the export");
+    let holds = |words: &[u8]| exported.windows(words.len()).any(|part| part == words);
+    assert!(holds(b"SCHILY.acl.access=") && holds(b"SCHILY.acl.default="), "the lists are in the point all the same");
     lab.run(&["delete", "--force", "c"]);
     holdall.succeeds(&["restore", "c"]);
     for (name, pool) in [("c", Pool::Dir), ("twin", Pool::Dir), ("elsewhere", Pool::Btrfs)] {
