@@ -2,11 +2,11 @@
 //!
 //! # Bird's eye
 //!
-//! A backup is a stream: the tarball that a daemon exports. [`tar`] takes it apart into envelope and payload, [`chunk`] cuts
-//! both where their content says, and the keyed hash of each chunk tells whether the repository has it ([`index`]). What is
-//! new goes into frames, compressed and sealed, and frames into packs ([`pack`], [`compress`], [`crypto`]). How to put the
-//! stream together again is its recipe ([`recipe`]), stored as chunks, too; the [`point`] names the recipe and is the one
-//! commit. A restore walks the recipe and hands the same bytes back to the daemon.
+//! A backup is a stream: the tarball that a daemon exports. [`tar`] takes it apart into envelope and payload,
+//! [`chunk`] cuts both where their content says, and the keyed hash of each chunk tells whether the repository has it
+//! ([`index`]). What is new goes into frames, compressed and sealed, and frames into packs ([`pack`], [`compress`],
+//! [`crypto`]). How to put the stream together again is its recipe ([`recipe`]), stored as chunks, too; the [`point`]
+//! names the recipe and is the one commit. A restore walks the recipe and hands the same bytes back to the daemon.
 //!
 //! # Code map
 //!
@@ -19,19 +19,20 @@
 //! | [`backup`], [`restore`], [`check`] | operations, one room per verb; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
-//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of programs
-//! share a repository. `tests/tidy.rs` holds who may use whom, and the habits of the house.
+//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of
+//! programs share a repository. `tests/tidy.rs` holds who may use whom, and the habits of the house.
 //!
 //! # Invariants, and what holds them
 //!
-//! - Nothing refers to an object that is not durable: packs, then the segment that names them, then the point. The types of
-//!   [`pack`] allow no other order, and `tests/it/order.rs` reads it from a recorded run.
+//! - Nothing refers to an object that is not durable: packs, then the segment that names them, then the point. The
+//!   types of [`pack`] allow no other order, and `tests/it/order.rs` reads it from a recorded run.
 //! - The index can be deleted at any time: `tests/cli/damage.rs`, `tests/daemon/product.rs`.
 //! - An archive comes back byte for byte, or not at all: `tests/it/round_trip.rs`, `tests/it/damage.rs`.
-//! - An export that did not prove complete never becomes a point: `tests/it/instances.rs`, `tests/daemon/product.rs`.
+//! - An export that did not prove complete never becomes a point: `tests/it/instances.rs`,
+//!   `tests/daemon/product.rs`.
 //! - The store sees sealed bytes and opaque names only; nothing in it is ever replaced: `store::conformance`.
-//! - Async types occur in `daemon/http.rs` alone; the library neither prints nor exits nor reads the environment; few files
-//!   delete anything: `tests/tidy.rs`.
+//! - Async types occur in `daemon/http.rs` alone; the library neither prints nor exits nor reads the environment;
+//!   few files delete anything: `tests/tidy.rs`.
 //! - Every buffer and queue is bounded by a constant in [`limits`].
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 // A test that panics has failed, which is what it is for.

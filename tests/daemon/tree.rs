@@ -2,8 +2,9 @@
 //!
 //! Left out because no daemon exports it: sockets, xattrs of symbolic links, access and change times, and the part of a
 //! modification time below the nearest second. Left out because no daemon imports it: access control lists, which LXD
-//! 5.0.2 writes in a form of its own (`SCHILY.acl.*` with the kernel's bytes) and then unpacks without them. Ids are counted from the owner of the root directory, because a
-//! container that has run is shifted on disk and one that was just imported is not.
+//! 5.0.2 writes in a form of its own (`SCHILY.acl.*` with the kernel's bytes) and then unpacks without them. Ids are
+//! counted from the owner of the root directory, because a container that has run is shifted on disk and one that was
+//! just imported is not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

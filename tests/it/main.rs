@@ -1,9 +1,11 @@
 //! The library through its public API, on stores in memory and on disk.
 
 mod damage;
+mod faults;
 mod fixture;
 mod fuzz_corpus;
 mod golden;
+mod order;
 mod round_trip;
 mod spec;
 mod vectors;
