@@ -85,11 +85,11 @@ fn frames(what: &str, bytes: &[u8]) {
     let frames: Vec<&[u8]> = bytes.chunks(FRAME_BYTES).collect();
     measure(&format!("compress {what}, zstd-3"), bytes.len(), SECONDS_MIN, || {
         for frame in &frames {
-            black_box(compress(frame, Level::DEFAULT).expect("there is memory"));
+            black_box(compress(frame.to_vec(), Level::DEFAULT).expect("there is memory"));
         }
     });
     let packed: Vec<Vec<u8>> =
-        frames.iter().map(|frame| compress(frame, Level::DEFAULT).expect("there is memory")).collect();
+        frames.iter().map(|frame| compress(frame.to_vec(), Level::DEFAULT).expect("there is memory")).collect();
     let packed_len: usize = packed.iter().map(Vec::len).sum();
     println!("{:44} {:9} per mille", format!("  {what} becomes"), packed_len * 1000 / bytes.len());
     measure(&format!("decompress {what}"), bytes.len(), SECONDS_MIN, || {

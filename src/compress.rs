@@ -3,6 +3,11 @@
 //! The last byte of a frame's plain form names the codec. The decompressed length is known from the directory, so a
 //! decoder never allocates what the input merely claims.
 
+use std::cell::RefCell;
+use std::io;
+
+use zstd::bulk::Compressor;
+
 /// The zstd level of a repository; `init` writes 3 into the config.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Level(u8);
@@ -41,7 +46,7 @@ pub enum CompressError {
         /// Plain length of the frame.
         bytes: usize,
         /// zstd's words.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The codec byte is missing or unknown.
     #[error("A frame uses a codec that this version does not know")]
@@ -54,24 +59,37 @@ pub enum CompressError {
     },
 }
 
-/// Compresses a frame, or copies it where that would gain nothing.
-pub fn compress(plain: &[u8], level: Level) -> Result<Vec<u8>, CompressError> {
-    if worth_compressing(plain) {
-        let failed = |source| CompressError::Compress { bytes: plain.len(), source };
+thread_local! {
+    /// A compressor needs some megabytes of working memory; a thread that seals many frames keeps its own.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// Compresses a frame, or leaves it as it is where that would gain nothing.
+pub fn compress(mut plain: Vec<u8>, level: Level) -> Result<Vec<u8>, CompressError> {
+    if worth_compressing(&plain) {
         let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(plain.len()) + 1);
-        let mut compressor = zstd::bulk::Compressor::new(level.0.into()).map_err(failed)?;
-        compressor.include_contentsize(false).map_err(failed)?;
-        compressor.include_checksum(false).map_err(failed)?;
-        compressor.compress_to_buffer(plain, &mut out).map_err(failed)?;
+        compress_to(&plain, level, &mut out)
+            .map_err(|source| CompressError::Compress { bytes: plain.len(), source })?;
         out.push(CODEC_ZSTD);
         if out.len() < 1 + plain.len() {
             return Ok(out);
         }
     }
-    let mut out = Vec::with_capacity(1 + plain.len());
-    out.extend_from_slice(plain);
-    out.push(CODEC_RAW);
-    Ok(out)
+    plain.push(CODEC_RAW);
+    Ok(plain)
+}
+
+fn compress_to(plain: &[u8], level: Level, out: &mut Vec<u8>) -> io::Result<usize> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            None => kept.insert(Compressor::new(level.0.into())?),
+        };
+        compressor.set_compression_level(level.0.into())?;
+        compressor.include_contentsize(false)?;
+        compressor.include_checksum(false)?;
+        compressor.compress_to_buffer(plain, out)
+    })
 }
 
 /// Decompresses a frame to exactly `expected` bytes, of which `max` are accepted at most.
@@ -115,7 +133,7 @@ mod tests {
     proptest! {
         #[test]
         fn frames_round_trip(plain: Vec<u8>) {
-            let frame = compress(&plain, Level::DEFAULT).unwrap();
+            let frame = compress(plain.clone(), Level::DEFAULT).unwrap();
             prop_assert_eq!(decompress(&frame, plain.len(), usize::MAX).unwrap(), plain);
         }
 
@@ -128,21 +146,21 @@ mod tests {
     #[test]
     fn noise_is_stored_raw_and_text_is_not() {
         let plain = noise(1 << 20);
-        assert_eq!(compress(&plain, Level::DEFAULT).unwrap().len(), 1 + plain.len());
+        assert_eq!(compress(plain.clone(), Level::DEFAULT).unwrap().len(), 1 + plain.len());
         let text = b"All that glitters is not gold. ".repeat(40_000);
-        assert!(compress(&text, Level::DEFAULT).unwrap().len() < text.len() / 100);
+        assert!(compress(text.clone(), Level::DEFAULT).unwrap().len() < text.len() / 100);
     }
 
     #[test]
     fn a_small_compressible_part_in_noise_is_worth_it() {
         let mut plain = noise(1 << 20);
         plain.extend(vec![b'a'; 1 << 18]);
-        assert!(compress(&plain, Level::DEFAULT).unwrap().len() < plain.len() * 9 / 10);
+        assert!(compress(plain.clone(), Level::DEFAULT).unwrap().len() < plain.len() * 9 / 10);
     }
 
     #[test]
     fn a_frame_of_another_length_is_an_error() {
-        let frame = compress(&[7; 5000], Level::DEFAULT).unwrap();
+        let frame = compress(vec![7; 5000], Level::DEFAULT).unwrap();
         assert!(decompress(&frame, 4999, 9999).is_err() && decompress(&frame, 5001, 9999).is_err());
         assert!(decompress(&frame, 5000, 4999).is_err());
         assert!(decompress(&[1, 9], 1, 1).is_err() && decompress(&[], 0, 1).is_err());

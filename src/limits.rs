@@ -132,9 +132,9 @@ pub const EXPORT_ROOTS_MAX: usize = 100_000;
 /// Bytes that a stage reads or hands on at once.
 pub const PIECE_BYTES: usize = MIB;
 /// Bytes that may wait between the socket and the splitter.
-pub const READ_QUEUE_BYTES_MAX: usize = 16 * MIB;
+pub const READ_QUEUE_BYTES_MAX: usize = 8 * MIB;
 /// Plain bytes of frames that may wait for compression, be compressed or wait for their turn.
-pub const FRAME_QUEUE_BYTES_MAX: usize = 32 * MIB;
+pub const FRAME_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.
 pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
 /// Bytes that may wait between rebuilding a stream and uploading it.

@@ -128,7 +128,7 @@ pub fn pack(data: &[u8]) {
     }
     let (changes, plain) = Changes::read(data);
     let (sealer, header) = PackSealer::new_from(&mut fresh(chosen), keys.write()).expect("it can be made");
-    let frame = compress(plain, Level::DEFAULT).expect("there is memory");
+    let frame = compress(plain.to_vec(), Level::DEFAULT).expect("there is memory");
     let frame = sealer.seal_frame(0, &frame).expect("it can be sealed");
     let directory = sealer.seal_directory(plain).expect("it can be sealed");
     let (mut changed_header, mut changed_frame, mut changed_directory) =

@@ -211,7 +211,7 @@ fn records(seeds: &mut Seeds) {
 
     for plain in [&b""[..], b"a", &[7; 300], b"All that glitters is not gold. ".repeat(20).as_slice()] {
         let len = u16::try_from(plain.len()).expect("it is short").to_be_bytes();
-        let packed = compress(plain, Level::DEFAULT).expect("there is memory");
+        let packed = compress(plain.to_vec(), Level::DEFAULT).expect("there is memory");
         seeds.push(("frame", [&len[..], &packed].concat()));
         seeds.push(("frame", [&len[..], plain, &[0]].concat()));
     }

@@ -10,8 +10,13 @@ use crate::codec::Encoder;
 use crate::compress::{self, CompressError, Level};
 use crate::crypto::{PackSealer, SealError, TAG_BYTES, WriteKeys};
 use crate::id::{ChunkId, PackId, RunId};
-use crate::limits::{FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, PACK_BYTES_TARGET, PACK_CHUNKS_MAX, PACK_FRAMES_MAX};
+use crate::limits::{
+    FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, MIB, PACK_BYTES_TARGET, PACK_CHUNKS_MAX, PACK_FRAMES_MAX,
+};
 use crate::pack::{Directory, Frame, PackKind, PackedChunk, SegmentPack, Trailer, padme};
+
+/// Capacity of a frame beyond its target: the longest chunk of the usual parameters, and the codec.
+const FRAME_SPARE_BYTES: usize = MIB + 64;
 
 /// A pack that cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +45,8 @@ impl OpenFrame {
     /// Adds a chunk behind the others.
     pub fn push(&mut self, id: ChunkId, chunk: &[u8]) {
         if self.plain.capacity() == 0 {
-            self.plain.reserve(FRAME_PLAIN_BYTES_TARGET);
+            // Room for the chunk that closes the frame, and for the codec, so that nothing is copied again.
+            self.plain.reserve(FRAME_PLAIN_BYTES_TARGET + FRAME_SPARE_BYTES);
         }
         self.plain.extend_from_slice(chunk);
         let len = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
@@ -64,8 +70,7 @@ impl OpenFrame {
 
     /// Compresses and seals the frame under its number; may run on any thread.
     pub fn seal(self, sealer: &PackSealer, number: u32, level: Level) -> Result<SealedFrame, PackError> {
-        let body = compress::compress(&self.plain, level)?;
-        drop(self.plain);
+        let body = compress::compress(self.plain, level)?;
         let body = sealer.seal_frame(number, &body)?;
         Ok(SealedFrame { number, body, chunks: self.chunks })
     }

@@ -101,7 +101,7 @@ pub fn encode_point_body(point: &Point) -> Result<Vec<u8>, RepoError> {
         return Err(RepoError::BeyondLimits { object: object(), source });
     }
     let mut body = u32::try_from(plain.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
-    body.extend(compress::compress(&plain, compress::Level::DEFAULT)?);
+    body.extend(compress::compress(plain, compress::Level::DEFAULT)?);
     Ok(body)
 }
 
