@@ -13,8 +13,9 @@ use crate::clock::Timestamp;
 use crate::daemon::{
     Daemon, DaemonError, ExportRequest, Instance, InstanceKind, Layout, Mode, Progress, Route, Snapshots, Status,
 };
+use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
-use crate::point::{Consistency, Point, ServerRecord, StreamForm};
+use crate::point::{Consistency, Point, REMARKS_MAX, ServerRecord, StreamForm};
 use crate::repo::{RepoError, Session};
 use crate::source::Source;
 
@@ -260,7 +261,20 @@ fn compare(before: &Instance, after: Option<&Instance>, accepted: &Accepted) -> 
     if before.summary.status != after.summary.status {
         remarks.push(format!("The instance went from {} to {}", before.summary.status, after.summary.status));
     }
-    Ok(remarks)
+    Ok(fit(remarks))
+}
+
+/// Cuts remarks to what a point can hold, so that it can be read again.
+fn fit(mut remarks: Vec<String>) -> Vec<String> {
+    if remarks.len() > REMARKS_MAX {
+        let left_out = remarks.len() - (REMARKS_MAX - 1);
+        remarks.truncate(REMARKS_MAX - 1);
+        remarks.push(format!("There were {left_out} more remarks than a point can hold"));
+    }
+    for remark in &mut remarks {
+        remark.truncate(remark.floor_char_boundary(NAME_BYTES_MAX));
+    }
+    remarks
 }
 
 /// What the export of an instance shows that had one status before and another after.
