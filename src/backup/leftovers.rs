@@ -53,23 +53,25 @@ pub(super) fn remove(
     host: &str,
     monitor: &dyn Monitor,
 ) -> Result<(), RepoError> {
-    let mut sessions = None;
+    let own = repository.id().to_string();
+    let mut found = Vec::new();
     for instance in instances {
         // Deleted since it was listed, or not ours to look into: its own backup will tell.
         let Ok(backups) = daemon.backups(&instance.project, &instance.name) else { continue };
-        for backup in backups {
-            let Some(name) = TemporaryName::parse(&backup.name) else { continue };
-            if !repository.id().to_string().starts_with(&name.repository) {
-                continue;
-            }
-            let sessions = match &mut sessions {
-                Some(sessions) => sessions,
-                empty => empty.insert(repository.list_sessions()?),
-            };
-            if is_over(repository, sessions, &name, host)? {
-                let deleted = daemon.delete_backup(&instance.project, &instance.name, &backup.name);
-                tell(monitor, instance, &backup.name, deleted);
-            }
+        let names = backups.into_iter().filter_map(|backup| TemporaryName::parse(&backup.name));
+        found.extend(names.filter(|name| own.starts_with(&name.repository)).map(|name| (instance, name)));
+    }
+    if found.is_empty() {
+        return Ok(());
+    }
+    // A session is announced before anything is made under its name. So sessions are listed after the names were seen:
+    // one that is missing then is over, and none that began meanwhile is taken for over.
+    let sessions = repository.list_sessions()?;
+    for (instance, name) in found {
+        if is_over(repository, &sessions, &name, host)? {
+            let backup = name.to_string();
+            let deleted = daemon.delete_backup(&instance.project, &instance.name, &backup);
+            tell(monitor, instance, &backup, deleted);
         }
     }
     Ok(())
