@@ -173,22 +173,34 @@ fn one(
         &[Route::Staged, Route::Staged]
     };
     let mut left = routes.iter().copied().peekable();
+    let mut before = None;
     while let Some(route) = left.next() {
         match attempt(run, circumstances, source, route) {
             Ok(fenced) => return Ok(Some(fenced)),
             Err(AttemptError::Repository(error)) => return Err(error),
             Err(AttemptError::Stopped | AttemptError::Daemon(DaemonError::Stopped { .. })) => return Ok(None),
             Err(error) if error.is_transient() && left.peek().is_some() => {
+                let message = describe(&error);
                 run.monitor
-                    .event(Event::Said { object: source.to_string(), message: format!("{error}; trying again") });
+                    .event(Event::Said { object: source.to_string(), message: format!("{message}; trying again") });
+                before = Some(message);
             }
             Err(error) => {
-                run.fail(source.clone(), describe(&error));
+                run.fail(source.clone(), reason(&error, before));
                 return Ok(Some(Vec::new()));
             }
         }
     }
     Ok(Some(Vec::new()))
+}
+
+/// Why a source has no point. What the last attempt met is often only the echo of what broke the one before it.
+fn reason(error: &AttemptError, before: Option<String>) -> String {
+    let last = describe(error);
+    match before {
+        Some(before) if before != last => format!("{last} (the attempt before it: {before})"),
+        _ => last,
+    }
 }
 
 /// The message with what caused it, in one line.
