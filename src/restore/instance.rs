@@ -179,7 +179,7 @@ fn require_surroundings(
     request: &ImportRequest,
     description: &Description,
 ) -> Result<(), RestoreError> {
-    let mut missing = Vec::new();
+    let mut missing: Vec<String> = Vec::new();
     let pools = daemon.pools()?;
     if let Some(wanted) = &request.pool
         && !pools.iter().any(|pool| pool.name == *wanted)
@@ -214,7 +214,8 @@ fn require_surroundings(
     if missing.is_empty() {
         return Ok(());
     }
-    missing.dedup();
+    let mut named = BTreeSet::new();
+    missing.retain(|one| named.insert(one.clone()));
     let advice = "make it there first, or choose another place with --project or --pool";
     Err(RestoreError::Missing { label: label.to_owned(), missing: missing.join(", "), advice })
 }
@@ -300,8 +301,10 @@ fn reapply_expiries(
         let Some(expires) = snapshot.expires_at.as_deref().filter(|text| !text.starts_with("0001-01-01")) else {
             continue;
         };
-        if let Err(error) = daemon.set_snapshot_expiry(&request.project, &request.name, &snapshot.name, Some(expires)) {
-            remarks.push(format!("snapshot {} lost its expiry date {expires}: {error}", snapshot.name));
+        match daemon.set_snapshot_expiry(&request.project, &request.name, &snapshot.name, Some(expires)) {
+            // The description speaks of snapshots that a point without snapshots does not hold.
+            Ok(()) | Err(DaemonError::NotFound { .. }) => {}
+            Err(error) => remarks.push(format!("snapshot {} lost its expiry date {expires}: {error}", snapshot.name)),
         }
     }
 }
