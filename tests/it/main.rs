@@ -5,6 +5,7 @@ mod faults;
 mod fixture;
 mod fuzz_corpus;
 mod golden;
+mod instances;
 mod order;
 mod round_trip;
 mod spec;
