@@ -313,3 +313,45 @@ fn what_cannot_be_done_is_said_in_one_line() {
     holdall.fails(&["backup", "--all"], 3, &["closed/inside", "doesn't allow for backup creation"]);
     assert_eq!(holdall.points().len(), 2, "the others were backed up");
 }
+
+fn exports_of_every_sort_become_points(product: Product) {
+    let Some(lab) = Lab::open(product) else { return };
+    let holdall = Holdall::new(&lab);
+    lab.launch_tiny("c", Pool::Btrfs);
+    lab.sh("c", "head -c 3000000 /dev/urandom >/srv/noise");
+    lab.snapshot("c", "s0");
+    lab.sh("c", "echo more >>/srv/noise");
+    lab.snapshot("c", "s1");
+    lab.run(&["storage", "volume", "create", "btrfs", "data"]);
+    let file = |name: &str| holdall.beside(name).to_str().expect("text").to_owned();
+    let (plain, optimized, volume) = (file("plain.tar"), file("optimized.tar"), file("volume.tar"));
+    lab.run(&["export", "c", &plain, "--compression", "none"]);
+    lab.run(&["export", "c", &optimized, "--compression", "none", "--optimized-storage"]);
+    lab.run(&["storage", "volume", "export", "btrfs", "data", &volume, "--compression", "none"]);
+    for exported in [&plain, &optimized, &volume] {
+        let made = &holdall.objects(&["import", exported], "made")[0];
+        let back = file("back.tar");
+        holdall.succeeds(&["export", made["point"].as_str().expect("an id"), &back, "--force"]);
+        assert!(fs::read(exported).expect("export") == fs::read(&back).expect("what came back"), "{exported}");
+    }
+    // Compressed, it is stored uncompressed, and a restore cannot tell.
+    shell("gzip -k plain.tar && head -c 100000 plain.tar >cut.tar", &holdall.beside(""));
+    let made = &holdall.objects(&["import", &file("plain.tar.gz"), "--as", "zipped"], "made")[0];
+    assert_eq!(made["stored_bytes"], 0, "the same stream is there already");
+    holdall.fails(&["import", &file("cut.tar")], 1, &["cut.tar", "cut off inside"]);
+    lab.run(&["delete", "--force", "c"]);
+    holdall.succeeds(&["restore", "zipped", "--as", "c"]);
+    lab.run(&["start", "c"]);
+    assert_eq!(lab.sh("c", "tail -n 1 /srv/noise | tail -c 5"), "more\n");
+    assert_eq!(lab.get("/1.0/instances/c/snapshots").as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn exports_of_every_sort_become_points_on_lxd() {
+    exports_of_every_sort_become_points(Product::Lxd);
+}
+
+#[test]
+fn exports_of_every_sort_become_points_on_incus_7() {
+    exports_of_every_sort_become_points(Product::Incus7);
+}
