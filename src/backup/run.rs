@@ -115,9 +115,14 @@ impl<'r> Run<'r> {
                 stream_len: point.content.stream_len,
                 statistics: point.statistics,
             };
-            match session.commit(self.repository, point)? {
-                Commit::Done => self.summary.made.push(made),
-                Commit::Fenced => fenced.push(made.source),
+            match session.commit(self.repository, point) {
+                Ok(Commit::Done) => self.summary.made.push(made),
+                Ok(Commit::Fenced) => fenced.push(made.source),
+                // One source that no reader would accept does not cost the others of its group their points.
+                Err(RepoError::BeyondLimits { source, .. }) => {
+                    self.fail(made.source, format!("Its point would be beyond the limits of the format: {source}"));
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(fenced)

@@ -52,7 +52,14 @@ impl Session {
     /// meanwhile. Without a clear answer a void is tried under the same name, and who won is read from the bytes.
     pub fn commit(self, repository: &Repository, point: Point) -> Result<Commit, RepoError> {
         let name = layout::point(self.id);
-        let own = repository.seal_verdict(self.id, &Verdict::Point(Box::new(point)))?;
+        let own = match repository.seal_verdict(self.id, &Verdict::Point(Box::new(point))) {
+            Ok(own) => own,
+            Err(unfit) => {
+                // It was never sent, so the attempt is surely over.
+                self.remove(repository)?;
+                return Err(unfit);
+            }
+        };
         let store = repository.store();
         let commit = match store.put(&name, &[&own]) {
             Ok(Put::Created) => Commit::Done,
