@@ -8,6 +8,7 @@ use crate::daemon::Server;
 use crate::id::{NoteId, ServerId};
 use crate::point::ServerRecord;
 use crate::repo::{Note, NoteFact, RepoError, Repository};
+use crate::source::{DEFAULT_PROJECT, Source};
 
 /// What to do when a server of a known name shows another certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +38,12 @@ pub enum IdentityError {
     /// The daemon says no name and none was given.
     #[error("The daemon has no name of its own; give one with --server-name")]
     Nameless,
+    /// No source of a server of this name could be named again.
+    #[error("{name:?} cannot be a server's name in a repository; give another one with --server-name")]
+    BadName {
+        /// The name.
+        name: String,
+    },
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepoError),
@@ -56,6 +63,9 @@ pub(super) fn identify(
     let name = name.unwrap_or(&server.name);
     if name.is_empty() {
         return Err(IdentityError::Nameless);
+    }
+    if !Source::instance(name, DEFAULT_PROJECT, "x").is_nameable() {
+        return Err(IdentityError::BadName { name: name.to_owned() });
     }
     let fingerprint = server.fingerprint.clone().unwrap_or_default();
     let known = known(repository, name)?;

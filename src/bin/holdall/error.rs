@@ -372,7 +372,9 @@ impl From<BackupError> for CliError {
             BackupError::Daemon(error) => error.into(),
             BackupError::Repository(error) | BackupError::Identity(IdentityError::Repository(error)) => error.into(),
             BackupError::Identity(IdentityError::OtherFingerprint { .. }) => Self::new(Code::Taken, line),
-            BackupError::Identity(IdentityError::Nameless) => Self::new(Code::Usage, line),
+            BackupError::Identity(IdentityError::Nameless | IdentityError::BadName { .. }) => {
+                Self::new(Code::Usage, line)
+            }
             BackupError::Untrusted => Self::new(Code::Daemon, line),
             BackupError::Unsupported { .. } => {
                 Self::new(Code::Usage, line).hint("this version backs up instances; see `holdall backup --help`")
