@@ -1,5 +1,6 @@
 //! Backup and restore of instances against the daemon in memory: what makes a point, what makes none, and what is said.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use holdall::backup::{
@@ -8,7 +9,7 @@ use holdall::backup::{
 use holdall::daemon::fake::{FakeDaemon, FakeInstance, Fault};
 use holdall::daemon::{Daemon, DaemonError, Flavor, Snapshots};
 use holdall::id::{PointId, RunId, ServerId};
-use holdall::limits::NAME_BYTES_MAX;
+use holdall::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX};
 use holdall::monitor::{Event, Monitor, Silent};
 use holdall::point::{Consistency, Point};
 use holdall::repo::{Note, NoteFact, Repository, Session, SessionRecord};
@@ -306,6 +307,42 @@ fn an_instance_that_is_not_there_fails_alone() {
 }
 
 #[test]
+fn a_point_beyond_the_limits_of_the_format_costs_no_other_its_point() {
+    let daemon = faulty(Flavor::Incus, &[&[Fault::Serve(web1().export())]]);
+    daemon.add(&web1().config("user.much", &"x".repeat(DESCRIPTION_BYTES_MAX)));
+    let reason = reason(&daemon);
+    assert!(reason.contains("limits") && reason.contains("description"), "{reason}");
+}
+
+/// Asks to stop once the named source has begun.
+struct StopsAt(&'static str, AtomicBool);
+
+impl Monitor for StopsAt {
+    fn event(&self, event: Event) {
+        if matches!(event, Event::Started { object, .. } if object == self.0) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn stop_requested(&self) -> bool {
+        self.1.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_keeps_the_points_of_finished_sources() {
+    for flavor in [Flavor::Lxd, Flavor::Incus] {
+        let (repository, daemon) = (new(), faulty(flavor, &[]));
+        let monitor = StopsAt("fake//web1", AtomicBool::new(false));
+        let summary = back_up(&repository, &daemon, &Selection::All, &unchecked(), HOST, &clock(), &monitor).unwrap();
+        assert_eq!((summary.stopped, summary.made.len(), summary.failed), (true, 1, Vec::new()));
+        assert_eq!((points_of(&repository, "db1").len(), points_of(&repository, "web1").len()), (1, 0));
+        assert_eq!(repository.list_sessions().unwrap(), []);
+        assert_eq!(backups(&daemon, "web1"), Vec::<String>::new());
+    }
+}
+
+#[test]
 fn a_plan_names_what_a_backup_takes() {
     let daemon = faulty(Flavor::Lxd, &[]);
     let (planned, problems) = plan(&daemon, &Selection::All, &BackupOptions::default()).unwrap();
@@ -475,6 +512,19 @@ fn another_certificate_under_a_known_name_is_refused_until_it_is_adopted() {
 }
 
 #[test]
+fn a_server_whose_sources_nobody_could_name_is_refused() {
+    let (repository, daemon) = (new(), faulty(Flavor::Incus, &[]));
+    for name in ["ho//st", "ho\nst", ""] {
+        let options = BackupOptions { server_name: Some(name.to_owned()), ..unchecked() };
+        assert!(matches!(
+            try_run(&repository, &daemon, &Selection::All, &options),
+            Err(BackupError::Identity(IdentityError::BadName { .. } | IdentityError::Nameless))
+        ));
+    }
+    assert_eq!((repository.notes().unwrap().len(), daemon.calls()), (0, Vec::new()));
+}
+
+#[test]
 fn a_project_that_cannot_be_read_is_named_and_costs_no_other() {
     let (repository, daemon) = (new(), faulty(Flavor::Incus, &[]));
     daemon.add(&FakeInstance::container("web1").project("lab"));
@@ -566,6 +616,24 @@ fn everything_that_the_server_lacks_is_named_at_once() {
     let RestoreError::Missing { missing, .. } = refused else { panic!("{refused}") };
     assert_eq!(missing, "storage pool fast, profile default, network br0, network br1");
     assert_eq!(daemon.imports(), []);
+}
+
+#[test]
+fn a_restore_goes_where_it_is_told_to() {
+    let (_, repository, point) = backed_up();
+    let daemon = target();
+    daemon.add_project("lab");
+    daemon.add_network("lab", "br0");
+    daemon.add_pool("fast", "zfs");
+    let place =
+        RestoreTarget { name: Some("web2".to_owned()), project: Some("lab".to_owned()), pool: Some("fast".to_owned()) };
+    restore(&repository, &daemon, "web1@latest", &point, &place, &Silent).unwrap();
+    let request = daemon.imports().remove(0).request;
+    assert_eq!(
+        (request.name.as_str(), request.project.as_str(), request.pool.as_deref()),
+        ("web2", "lab", Some("fast"))
+    );
+    assert!(daemon.instance("lab", "web2").unwrap().is_some());
 }
 
 #[test]
