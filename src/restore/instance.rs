@@ -100,6 +100,17 @@ pub enum RestoreError {
         /// The daemon's words.
         source: DaemonError,
     },
+    /// The instance was restored, but it still has the identity of another one.
+    #[error(
+        "{object} was restored, but it could not be given an identity of its own; do not start it while its twin \
+         runs, or delete it and restore it again"
+    )]
+    Identity {
+        /// The instance.
+        object: String,
+        /// The daemon's words.
+        source: DaemonError,
+    },
     /// A question to the daemon failed.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
@@ -266,7 +277,9 @@ fn refresh_identity(
         }
     }
     change.remove.extend(description.config.keys().filter(|key| is_address(key)).cloned());
-    daemon.update_instance(&request.project, &request.name, &change)?;
+    daemon
+        .update_instance(&request.project, &request.name, &change)
+        .map_err(|source| RestoreError::Identity { object: object(request), source })?;
     let names: Vec<&str> = twins.iter().map(|twin| twin.name.as_str()).collect();
     remarks.push(format!(
         "got a fresh uuid and fresh MAC addresses, for {} on this server has the ones that were backed up",

@@ -399,6 +399,7 @@ impl From<RestoreError> for CliError {
                 Self::stopped().hint("the upload was broken off; nothing was left on the daemon")
             }
             RestoreError::Fetch { .. } | RestoreError::Random(_) => Self::new(Code::Failed, line),
+            RestoreError::Identity { .. } => Self::new(Code::Problems, line),
             RestoreError::NotAnInstance { .. } => Self::new(Code::Usage, line),
             RestoreError::NameTaken { .. } | RestoreError::Missing { .. } => Self::new(Code::Taken, line),
             RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
