@@ -24,6 +24,8 @@ const PARENT: &str = "/var/tmp";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a daemon or a database may take to answer; both need about a second.
 const READY_SECONDS: u32 = 60;
+/// How long one call of the client may take; the longest here take some ten seconds.
+const CLIENT_SECONDS_MAX: &str = "180";
 /// Size of the btrfs pool, in a sparse file.
 const BTRFS_SIZE: &str = "4GiB";
 
@@ -120,7 +122,9 @@ impl Lab {
 
     /// The client, `lxc` or `incus`, pointed at this daemon.
     pub fn client(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        // A daemon that hangs must fail a test and not keep it.
+        let mut command = Command::new("timeout");
+        command.arg(CLIENT_SECONDS_MAX).arg(&self.program);
         command.env_clear().envs([("PATH", PATH), ("HOME", "/root")]).stdin(Stdio::null());
         command.env(self.variable("DIR"), self.daemon_dir()).env(self.variable("CONF"), self.dir.join("client"));
         command
