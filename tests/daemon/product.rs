@@ -186,8 +186,8 @@ fn what_vanishes_under_an_export_makes_no_point(product: Product, act: &[&str]) 
         let points = holdall.points().len();
         let backup = holdall.starts(&["backup", &name]);
         std::thread::sleep(random_pause(if product == Product::Lxd { 900 } else { 250 }));
-        // A reader of a direct stream that is stopped is a slow one: the daemon waits with most of it before it. A staged
-        // export is there in full before it is read.
+        // A reader of a direct stream that is stopped is a slow one: the daemon waits with most of it before it. A
+        // staged export is there in full before it is read.
         let signal = |signal: &str| {
             if product == Product::Incus7 {
                 let status = Command::new("kill").args([signal, &backup.id().to_string()]).status();
