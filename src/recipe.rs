@@ -67,6 +67,17 @@ impl Step {
         }
     }
 
+    /// Takes in the step that follows, if both are envelope or both are zeros: a recipe has one form only.
+    fn absorb(&mut self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Envelope(before), Self::Envelope(len)) | (Self::Zeros(before), Self::Zeros(len)) => {
+                *before += len;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Steps are never empty; for symmetry with [`Self::len`].
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -317,14 +328,9 @@ impl PartBuilder {
     }
 
     fn step(&mut self, step: Step) {
-        match (self.part.steps.last_mut(), step) {
-            (Some(Step::Envelope(before)), Step::Envelope(len)) | (Some(Step::Zeros(before)), Step::Zeros(len)) => {
-                *before += len;
-            }
-            _ => {
-                self.encoded_len += if matches!(step, Step::Chunk(_)) { 4 + ID_BYTES } else { 6 };
-                self.part.steps.push(step);
-            }
+        if !self.part.steps.last_mut().is_some_and(|last| last.absorb(step)) {
+            self.encoded_len += if matches!(step, Step::Chunk(_)) { 4 + ID_BYTES } else { 6 };
+            self.part.steps.push(step);
         }
     }
 }
@@ -373,14 +379,9 @@ impl RecipeHasher {
     }
 
     fn step(&mut self, step: Step) {
-        match (&mut self.open, step) {
-            (Some(Step::Envelope(before)), Step::Envelope(len)) | (Some(Step::Zeros(before)), Step::Zeros(len)) => {
-                *before += len;
-            }
-            _ => {
-                self.close();
-                self.open = Some(step);
-            }
+        if !self.open.as_mut().is_some_and(|open| open.absorb(step)) {
+            self.close();
+            self.open = Some(step);
         }
     }
 
