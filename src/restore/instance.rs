@@ -3,7 +3,8 @@
 //!
 //! Importing over an existing name damages the instance that has it (`format-spec/point.md`, "Restore"), so the name
 //! must be free. A restored twin keeps its MAC addresses and its uuid; where the target server has an instance with the
-//! same, the restored one gets fresh ones before anything can start it.
+//! same, the restored one gets fresh ones before anything can start it. What a daemon exports in a form that no import
+//! reads is put right on the way, see `attributes`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Write};
@@ -17,6 +18,7 @@ use crate::limits::{PIECE_BYTES, UPLOAD_QUEUE_BYTES_MAX};
 use crate::monitor::{Event, Monitor};
 use crate::point::{Point, StreamForm};
 use crate::repo::Repository;
+use crate::restore::attributes::{AttributesAsOnDisk, IdMap};
 use crate::restore::fetch::{FetchError, write_stream};
 use crate::source::{DEFAULT_PROJECT, SourceKind};
 
@@ -133,7 +135,16 @@ struct Description {
 #[serde(default)]
 struct DescribedSnapshot {
     name: String,
+    config: BTreeMap<String, String>,
     expires_at: Option<String>,
+}
+
+impl Description {
+    /// How the ids of the instance and its snapshots were shifted on disk.
+    fn id_maps(&self) -> Vec<IdMap> {
+        let configs = std::iter::once(&self.config).chain(self.snapshots.iter().map(|snapshot| &snapshot.config));
+        configs.filter_map(|config| config.get("volatile.last_state.idmap")).map(|map| IdMap::parse(map)).collect()
+    }
 }
 
 /// Restores a point of an instance.
@@ -158,7 +169,7 @@ pub fn restore(
     let twins = twins(daemon, &description)?;
     // Once more, right before the upload: importing over a name is destructive.
     require_free(daemon, &request)?;
-    let bytes = upload(repository, daemon, label, point, &request, monitor)?;
+    let bytes = upload(repository, daemon, label, point, &request, description.id_maps(), monitor)?;
     let mut remarks = Vec::new();
     if !twins.is_empty() {
         refresh_identity(daemon, &request, &description, &twins, &mut remarks)?;
@@ -330,19 +341,18 @@ fn upload(
     label: &str,
     point: &Point,
     request: &ImportRequest,
+    id_maps: Vec<IdMap>,
     monitor: &dyn Monitor,
 ) -> Result<u64, RestoreError> {
     monitor.event(Event::Started { object: label.to_owned(), bytes: Some(point.content.stream_len) });
     let (pieces, arriving) = mpsc::sync_channel(UPLOAD_QUEUE_BYTES_MAX / PIECE_BYTES);
     let (imported, fetched) = std::thread::scope(|scope| {
         let fetching = scope.spawn(move || {
-            let mut out = PieceWriter { pieces, piece: Vec::new() };
-            let result = write_stream(repository, &point.content, &mut out, monitor);
-            if result.is_ok() {
-                // Only a stream that proved to be the one that was backed up has an end.
-                let _ = out.pieces.send(None);
-            }
-            result
+            let mut out = AttributesAsOnDisk::new(id_maps, PieceWriter { pieces, piece: Vec::new() });
+            let written = write_stream(repository, &point.content, &mut out, monitor)?;
+            let ended = out.finish().and_then(PieceWriter::finish);
+            ended.map_err(|source| FetchError::Write { written, source })?;
+            Ok(written)
         });
         let mut body = PieceReader { arriving, piece: Vec::new(), read: 0, ended: false };
         let imported = daemon.import(request, &mut body, &mut |progress| {
@@ -375,6 +385,14 @@ fn upload(
 struct PieceWriter {
     pieces: mpsc::SyncSender<Option<Vec<u8>>>,
     piece: Vec<u8>,
+}
+
+impl PieceWriter {
+    /// Gives the stream its end: only one that proved to be what was backed up has any.
+    fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        self.pieces.send(None).map_err(|_| io::Error::from(io::ErrorKind::BrokenPipe))
+    }
 }
 
 impl Write for PieceWriter {
@@ -441,11 +459,12 @@ mod tests {
             let (pieces, arriving) = mpsc::sync_channel(8);
             let mut out = PieceWriter { pieces, piece: Vec::new() };
             out.write_all(b"some bytes").unwrap();
-            out.flush().unwrap();
             if end {
-                out.pieces.send(None).unwrap();
+                out.finish().unwrap();
+            } else {
+                out.flush().unwrap();
+                drop(out);
             }
-            drop(out);
             let mut body = PieceReader { arriving, piece: Vec::new(), read: 0, ended: false };
             let mut read = Vec::new();
             body.read_to_end(&mut read).map(|_| read)

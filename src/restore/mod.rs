@@ -1,5 +1,6 @@
 //! Getting the data back: rebuilding a point's stream, verified, into a file or into a daemon.
 
+mod attributes;
 mod export;
 mod fetch;
 mod instance;

@@ -8,6 +8,7 @@
 
 mod header;
 mod pax;
+mod records;
 mod splitter;
 mod zeros;
 
@@ -18,6 +19,7 @@ use std::fmt;
 
 pub use header::{BLOCK_BYTES, ExtensionKind, Header, HeaderError, ID_UNKNOWN, MemberKind, Role};
 pub use pax::{PaxError, PaxRecord, PaxRecords};
+pub use records::change_records;
 pub use splitter::{Ending, Splitter};
 
 /// One step of a stream.

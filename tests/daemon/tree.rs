@@ -1,10 +1,8 @@
 //! What a container's file system holds, as far as an export carries it: for comparing one with another.
 //!
 //! Left out because no daemon exports it: sockets, xattrs of symbolic links, access and change times, and the part of a
-//! modification time below the nearest second. Left out because no daemon imports it: access control lists, which LXD
-//! 5.0.2 writes in a form of its own (`SCHILY.acl.*` with the kernel's bytes) and then unpacks without them. Ids are
-//! counted from the owner of the root directory, because a container that has run is shifted on disk and one that was
-//! just imported is not.
+//! modification time below the nearest second. Ids, those in access control lists included, are counted from the owner
+//! of the root directory, because a container that has run is shifted on disk and one that was just imported is not.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -19,14 +17,9 @@ pub type Tree = BTreeMap<Vec<u8>, String>;
 
 /// Reads a tree.
 pub fn read(root: &Path) -> Tree {
-    let base = fs::symlink_metadata(root).expect("root of the tree");
-    let mut reader = Reader {
-        root,
-        base: (base.uid(), base.gid()),
-        xattrs: xattrs(root),
-        links: BTreeMap::new(),
-        tree: Tree::new(),
-    };
+    let owner = fs::symlink_metadata(root).expect("root of the tree");
+    let base = (owner.uid(), owner.gid());
+    let mut reader = Reader { root, base, xattrs: xattrs(root, base), links: BTreeMap::new(), tree: Tree::new() };
     reader.directory(root);
     reader.tree
 }
@@ -84,7 +77,7 @@ impl Reader<'_> {
 }
 
 /// The extended attributes of every file below a directory, as `getfattr` prints them.
-fn xattrs(root: &Path) -> BTreeMap<Vec<u8>, Vec<String>> {
+fn xattrs(root: &Path, base: (u32, u32)) -> BTreeMap<Vec<u8>, Vec<String>> {
     let output = Command::new("getfattr")
         .args(["--recursive", "--physical", "--no-dereference", "--dump", "--match=-", "--encoding=hex", "."])
         .current_dir(root)
@@ -94,8 +87,7 @@ fn xattrs(root: &Path) -> BTreeMap<Vec<u8>, Vec<String>> {
     for block in output.stdout.split(|byte| *byte == b'\n').collect::<Vec<_>>().split(|line| line.is_empty()) {
         let Some((file, values)) = block.split_first() else { continue };
         let name = unescape(file.strip_prefix(b"# file: ").expect("getfattr's form"));
-        let kept = values.iter().filter(|line| !line.starts_with(b"system.posix_acl_"));
-        let mut lines: Vec<String> = kept.map(|line| normal(OsStr::from_bytes(line))).collect();
+        let mut lines: Vec<String> = values.iter().map(|line| normal(OsStr::from_bytes(line), base)).collect();
         lines.sort();
         found.insert(name, lines);
     }
@@ -118,19 +110,33 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An attribute without the owner of a file capability.
-fn normal(line: &OsStr) -> String {
+/// An attribute with the ids unshifted that a file capability or an access control list holds.
+fn normal(line: &OsStr, base: (u32, u32)) -> String {
     let line = line.to_str().expect("hexadecimal values").to_owned();
     let Some((name, value)) = line.split_once("=0x") else { return line };
     let mut bytes: Vec<u8> = (0..value.len() / 2)
         .map(|at| u8::from_str_radix(&value[2 * at..2 * at + 2], 16).expect("hexadecimal"))
         .collect();
-    if name == "security.capability" {
-        // Version 3 carries the root user of the namespace; version 2, the same without it.
-        bytes.truncate(20);
-        bytes[3] = 0;
+    if name == "security.capability" && bytes.len() == 24 {
+        // Version 3 ends with the user that is root where it counts.
+        unshift(&mut bytes[20..], base.0);
+    }
+    if name.starts_with("system.posix_acl_") {
+        // Four bytes of version, then entries: tag, permissions, id.
+        for entry in bytes[4..].chunks_exact_mut(8) {
+            match entry[0] {
+                0x02 => unshift(&mut entry[4..], base.0),
+                0x08 => unshift(&mut entry[4..], base.1),
+                _ => {}
+            }
+        }
     }
     format!("{name}={bytes:02x?}")
+}
+
+fn unshift(id: &mut [u8], base: u32) {
+    let shifted = u32::from_le_bytes((&*id).try_into().expect("four bytes"));
+    id.copy_from_slice(&shifted.wrapping_sub(base).to_le_bytes());
 }
 
 /// The first differences between two trees, for a message.
