@@ -10,3 +10,4 @@ mod interrupt;
 mod json;
 mod keys;
 mod refusals;
+mod streams;
