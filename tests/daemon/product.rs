@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -333,6 +334,26 @@ fn what_cannot_be_done_is_said_in_one_line() {
     lab.run(&["init", "tiny", "inside", "--project", "closed", "--storage", "dir"]);
     holdall.fails(&["backup", "--all"], 3, &["closed/inside", "doesn't allow for backup creation"]);
     assert_eq!(holdall.points().len(), 2, "the others were backed up");
+}
+
+#[test]
+fn a_user_whom_the_daemon_does_not_know_is_told_so() {
+    let Some(lab) = Lab::lxd() else { return };
+    let holdall = Holdall::new(&lab);
+    let nobody = 65534;
+    // Everything is theirs but the daemon's socket.
+    let program = holdall.beside("program");
+    fs::copy(env!("CARGO_BIN_EXE_holdall"), &program).expect("a program that they may run");
+    shell(&format!("chown -R {nobody} ."), &holdall.beside(""));
+    let environment = holdall.command();
+    let mut command = Command::new(program);
+    command.env_clear().envs(environment.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let output = command.uid(nobody).gid(nobody).args(["backup", "--all"]).output().expect("runs");
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(9), "{said}");
+    let socket = lab.socket();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains(socket.to_str().expect("text")) && said.contains("ermission"), "{said}");
 }
 
 fn exports_of_every_sort_become_points(product: Product) {
