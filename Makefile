@@ -50,7 +50,8 @@ test-fast: setup
 # The laboratory's cache is filled here, once, so that no test has to wait for it.
 ifneq ($(HOLDALL_SKIP_DAEMON_TESTS),1)
 test-daemon: setup
-	@$(sudo) scripts/lab-incus7 prepare
+	@$(sudo) scripts/lab-incus 6 prepare
+	@$(sudo) scripts/lab-incus 7 prepare
 	@$(sudo) scripts/lab-postgres
 	cargo test $(CARGO_FLAGS) $(if $(sudo),--config "target.'cfg(unix)'.runner='$(sudo)'") --test daemon -- $(TESTS)
 else

@@ -21,7 +21,7 @@ impl Holdall {
         std::fs::create_dir_all(&dir).expect("directory for the repository");
         let socket_variable = match lab.product() {
             Product::Lxd => "LXD_SOCKET",
-            Product::Incus7 => "INCUS_SOCKET",
+            Product::Incus6 | Product::Incus7 => "INCUS_SOCKET",
         };
         let holdall = Self { socket: lab.socket(), socket_variable, dir };
         let key = holdall.dir.join("key");

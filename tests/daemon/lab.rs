@@ -34,9 +34,25 @@ const BTRFS_SIZE: &str = "4GiB";
 pub enum Product {
     /// The `lxd` of this machine, on Debian 12 an LXD 5.0.2.
     Lxd,
-    /// Incus 7 from Debian testing, see `scripts/lab-incus7`. Its mounts are its own: a btrfs pool cannot be seen
-    /// from outside, a directory pool can.
+    /// Incus 6.0 from the backports of Debian 12, see `scripts/lab-incus`. Its mounts are its own: a btrfs pool cannot
+    /// be seen from outside, a directory pool can.
+    Incus6,
+    /// Incus 7 from Debian testing, likewise.
     Incus7,
+}
+
+impl Product {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lxd, Self::Incus6, Self::Incus7];
+
+    /// The version of Incus by which `scripts/lab-incus` knows it.
+    fn incus_version(self) -> Option<&'static str> {
+        match self {
+            Self::Lxd => None,
+            Self::Incus6 => Some("6"),
+            Self::Incus7 => Some("7"),
+        }
+    }
 }
 
 /// Where an instance or a volume is kept.
@@ -64,6 +80,8 @@ pub struct Lab {
     dir: PathBuf,
     /// The client program, `lxc` or `incus`.
     program: PathBuf,
+    /// The file tree with the daemon; for LXD, the one from which it takes QEMU.
+    tree: PathBuf,
     daemon: Option<Child>,
 }
 
@@ -88,11 +106,10 @@ impl Lab {
             "A private {product:?} needs root; HOLDALL_SKIP_DAEMON_TESTS=1 goes without these tests"
         );
         clear_stale();
-        let program = match product {
-            Product::Lxd => PathBuf::from("lxc"),
-            Product::Incus7 => Path::new(script("lab-incus7", &["prepare"]).trim()).join("usr/bin/incus"),
-        };
-        let mut lab = Self { product, dir: new_dir(), program, daemon: None };
+        let version = product.incus_version();
+        let tree = PathBuf::from(script("lab-incus", &[version.unwrap_or("6"), "prepare"]).trim());
+        let program = version.map_or_else(|| PathBuf::from("lxc"), |_| tree.join("usr/bin/incus"));
+        let mut lab = Self { product, dir: new_dir(), program, tree, daemon: None };
         lab.start();
         lab.run(&["storage", "create", Pool::Dir.name(), "dir"]);
         let root_pool = format!("pool={}", Pool::Dir.name());
@@ -242,19 +259,17 @@ impl Lab {
     /// Starts the daemon and waits until it answers.
     pub fn start(&mut self) {
         let log = File::options().create(true).append(true).open(self.dir.join("daemon.log")).expect("log file");
-        let mut command = match self.product {
-            Product::Lxd => Command::new("lxd"),
-            Product::Incus7 => Command::new(script_path("lab-incus7")),
-        };
-        match self.product {
-            Product::Lxd => command.args(["--group", "root"]),
-            Product::Incus7 => command.arg("run").arg(self.daemon_dir()),
+        let mut command = match self.product.incus_version() {
+            None => self.lxd_command(),
+            Some(version) => {
+                let mut command = Command::new(script_path("lab-incus"));
+                command.args([version, "run"]).arg(self.daemon_dir()).env_clear().env("PATH", PATH);
+                command
+            }
         };
         fs::create_dir_all(self.daemon_dir()).expect("directory of the daemon");
-        command.env_clear().env("PATH", PATH).env("HOME", "/root").env(self.variable("DIR"), self.daemon_dir());
-        if self.product == Product::Incus7 {
-            command.env("HOLDALL_LAB_TREE", self.program.ancestors().nth(3).expect("tree of the client"));
-        }
+        command.env("HOME", "/root").env(self.variable("DIR"), self.daemon_dir());
+        command.env("HOLDALL_LAB_TREE", &self.tree);
         // A process group of its own: Ctrl-C on the tests is not for the daemon.
         command.process_group(0).stdin(Stdio::null()).stdout(log.try_clone().expect("log file")).stderr(log);
         let daemon = command.spawn().unwrap_or_else(|error| {
@@ -268,16 +283,20 @@ impl Lab {
         self.wait_until_ready();
     }
 
+    /// LXD itself is this machine's; what it wants for virtual machines comes from a tree.
+    fn lxd_command(&self) -> Command {
+        let mut command = Command::new("lxd");
+        let path = format!("{}:{PATH}", path_text(&script_path("lab-machines")));
+        command.args(["--group", "root"]).env_clear().env("PATH", path);
+        command.env("LXD_OVMF_PATH", self.tree.join("usr/share/OVMF"));
+        command
+    }
+
     fn wait_until_ready(&mut self) {
         for _ in 0..READY_SECONDS {
-            let mut wait = match self.product {
-                Product::Lxd => Command::new("lxd"),
-                Product::Incus7 => self.client(),
-            };
-            match self.product {
-                Product::Lxd => wait.env("LXD_DIR", self.daemon_dir()).args(["waitready", "--timeout", "1"]),
-                Product::Incus7 => wait.args(["admin", "waitready", "--timeout", "1"]),
-            };
+            let mut wait = if self.product == Product::Lxd { Command::new("lxd") } else { self.client() };
+            let words: &[&str] = if self.product == Product::Lxd { &["waitready"] } else { &["admin", "waitready"] };
+            wait.env(self.variable("DIR"), self.daemon_dir()).args(words).args(["--timeout", "1"]);
             if output_of(&mut wait).status.success() {
                 return;
             }
@@ -296,10 +315,8 @@ impl Lab {
     }
 
     fn variable(&self, name: &str) -> String {
-        match self.product {
-            Product::Lxd => format!("LXD_{name}"),
-            Product::Incus7 => format!("INCUS_{name}"),
-        }
+        let product = if self.product == Product::Lxd { "LXD" } else { "INCUS" };
+        format!("{product}_{name}")
     }
 }
 

@@ -29,6 +29,11 @@ fn a_container_boots_on_lxd() {
 }
 
 #[test]
+fn a_container_boots_on_incus_6() {
+    a_container_boots(Product::Incus6);
+}
+
+#[test]
 fn a_container_boots_on_incus_7() {
     a_container_boots(Product::Incus7);
 }
@@ -48,13 +53,17 @@ fn a_database_answers_on_lxd() {
 }
 
 #[test]
+fn a_database_answers_on_incus_6() {
+    a_database_answers(Product::Incus6);
+}
+
+#[test]
 fn a_database_answers_on_incus_7() {
     a_database_answers(Product::Incus7);
 }
 
-#[test]
-fn lxd_exports_what_it_has_backed_up() {
-    let Some(lab) = Lab::lxd() else { return };
+fn a_backup_is_exported(product: Product) {
+    let Some(lab) = Lab::open(product) else { return };
     lab.launch_tiny("c", Pool::Btrfs);
     let begun =
         lab.request("POST", "/1.0/instances/c/backups", &json!({ "name": "b", "compression_algorithm": "none" }));
@@ -62,6 +71,16 @@ fn lxd_exports_what_it_has_backed_up() {
     assert_eq!(lab.get(&format!("{operation}/wait"))["status"], "Success");
     let exported = lab.curl().arg("http://lab/1.0/instances/c/backups/b/export").output().expect("curl");
     assert!(exported.stdout.starts_with(b"backup/index.yaml\0"));
+}
+
+#[test]
+fn a_backup_is_exported_on_lxd() {
+    a_backup_is_exported(Product::Lxd);
+}
+
+#[test]
+fn a_backup_is_exported_on_incus_6() {
+    a_backup_is_exported(Product::Incus6);
 }
 
 #[test]
@@ -93,7 +112,7 @@ fn a_crashed_daemon_comes_back_with_its_containers() {
 
 #[test]
 fn a_dropped_lab_leaves_nothing() {
-    for product in [Product::Lxd, Product::Incus7] {
+    for product in Product::ALL {
         let Some(lab) = Lab::open(product) else { return };
         lab.launch_tiny("c", Pool::Btrfs);
         let dir = lab.scratch().to_owned();
