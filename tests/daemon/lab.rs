@@ -218,6 +218,19 @@ impl Lab {
         name
     }
 
+    /// The directory of a pool, seen with the daemon's eyes: the mounts of an Incus are its own.
+    pub fn pool_dir(&self, pool: Pool) -> PathBuf {
+        let daemon = self.daemon.as_ref().expect("a running daemon").id();
+        let dir = self.daemon_dir().join("storage-pools").join(pool.name());
+        Path::new("/proc").join(daemon.to_string()).join("root").join(dir.strip_prefix("/").expect("an absolute path"))
+    }
+
+    /// Makes a virtual machine with an empty disk. It cannot be started: the kernel need not know how.
+    pub fn init_machine(&self, name: &str, pool: Pool, disk_bytes: u64) {
+        let size = format!("root,size={disk_bytes}");
+        self.run(&["init", name, "--empty", "--vm", "--storage", self.pool(pool), "--device", &size]);
+    }
+
     /// Launches a container that is nothing but busybox, in a third of a second. It has `sh` and all applets.
     pub fn launch_tiny(&self, name: &str, pool: Pool) {
         self.import_image("tiny", || {

@@ -2,6 +2,7 @@
 
 mod holdall;
 mod lab;
+mod machines;
 mod product;
 mod tree;
 
