@@ -320,6 +320,14 @@ impl Lab {
         panic!("{:?} does not answer after {READY_SECONDS} s, its log:\n{}", self.product, self.log());
     }
 
+    /// Why an instance did not start.
+    fn instance_logs(&self) -> String {
+        let instances = fs::read_dir(self.daemon_dir().join("logs")).into_iter().flatten().flatten();
+        let logs = instances.flat_map(|instance| ["lxc.log", "forkstart.log"].map(|log| instance.path().join(log)));
+        let read = |log: PathBuf| fs::read_to_string(&log).map(|text| format!("{}:\n{text}", log.display())).ok();
+        logs.filter_map(read).collect()
+    }
+
     fn import_image(&self, alias: &str, file: impl FnOnce() -> PathBuf) {
         if !self.try_run(&["image", "alias", "list", alias, "--format", "csv"]).stdout.is_empty() {
             return;
@@ -336,7 +344,7 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            say(&format!("log of {:?}:\n{}", self.product, self.log()));
+            say(&format!("log of {:?}:\n{}{}", self.product, self.log(), self.instance_logs()));
         }
         let cleaned = Command::new(script_path("lab-clean")).arg(&self.dir).status();
         if let Some(mut daemon) = self.daemon.take() {
