@@ -8,11 +8,15 @@
 #include <linux/vm_sockets.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+_Static_assert(sizeof(long) == 2 * sizeof(unsigned), "a word of ptrace is two fields of the address");
+_Static_assert(VMADDR_PORT_ANY == VMADDR_CID_ANY && VMADDR_CID_ANY == -1U, "the wildcards are all ones");
 
 /* True once the thread stands before the call and its address has been changed. */
 static int changed(pid_t thread) {
@@ -24,11 +28,15 @@ static int changed(pid_t thread) {
     char *address = (char *)call.entry.args[1];
     long first = ptrace(PTRACE_PEEKDATA, thread, address, 0);
     if ((first & 0xffff) != AF_VSOCK) return 0;
-    char *word = address + offsetof(struct sockaddr_vm, svm_cid);
+    /* Port and context are neighbours and one word. */
+    unsigned asked[2];
+    char *word = address + offsetof(struct sockaddr_vm, svm_port);
     errno = 0;
-    long cid = ptrace(PTRACE_PEEKDATA, thread, word, 0);
-    if (errno != 0 || (unsigned)cid != VMADDR_CID_HOST) return 0;
-    return ptrace(PTRACE_POKEDATA, thread, word, (void *)(cid | 0xffffffffL)) == 0;
+    long port_and_cid = ptrace(PTRACE_PEEKDATA, thread, word, 0);
+    memcpy(asked, &port_and_cid, sizeof asked);
+    if (errno != 0 || asked[1] != VMADDR_CID_HOST) return 0;
+    /* Any context and any free port: every Incus 6.0 asks for the same ports, one after the other. */
+    return ptrace(PTRACE_POKEDATA, thread, word, (void *)-1L) == 0;
 }
 
 /* Its end lets all threads run on untraced. */
