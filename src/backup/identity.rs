@@ -23,10 +23,7 @@ pub enum Adopt {
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     /// The name belongs to a server with another certificate.
-    #[error(
-        "Server {name} is known in this repository by the certificate {known}, but the daemon shows {shown}; \
-         give this server another name with --server-name, or use --adopt if it is the same one, installed anew"
-    )]
+    #[error("Server {name} is known in this repository by the certificate {known}, but the daemon shows {shown}")]
     OtherFingerprint {
         /// The server's name.
         name: String,
@@ -36,10 +33,10 @@ pub enum IdentityError {
         shown: String,
     },
     /// The daemon says no name and none was given.
-    #[error("The daemon has no name of its own; give one with --server-name")]
+    #[error("The daemon has no name of its own")]
     Nameless,
     /// No source of a server of this name could be named again.
-    #[error("{name:?} cannot be a server's name in a repository; give another one with --server-name")]
+    #[error("{name:?} cannot be a server's name in a repository")]
     BadName {
         /// The name.
         name: String,

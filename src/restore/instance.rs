@@ -56,20 +56,18 @@ pub enum RestoreError {
         label: String,
     },
     /// The name is taken.
-    #[error("{object} exists on the server; restore under another name with --as")]
+    #[error("{object} exists on the server")]
     NameTaken {
         /// The instance.
         object: String,
     },
     /// The server lacks what the instance needs.
-    #[error("The server lacks {missing}, which {label} needs; {advice}")]
+    #[error("The server lacks {missing}, which {label} needs")]
     Missing {
         /// The point.
         label: String,
         /// What is missing, all of it.
         missing: String,
-        /// What helps.
-        advice: &'static str,
     },
     /// The staging area cannot take the upload.
     #[error(
@@ -238,8 +236,7 @@ fn require_surroundings(
     }
     let mut named = BTreeSet::new();
     missing.retain(|one| named.insert(one.clone()));
-    let advice = "make it there first, or choose another place with --project or --pool";
-    Err(RestoreError::Missing { label: label.to_owned(), missing: missing.join(", "), advice })
+    Err(RestoreError::Missing { label: label.to_owned(), missing: missing.join(", ") })
 }
 
 /// The daemon spools the whole upload before it unpacks it.

@@ -130,3 +130,19 @@ fn a_key_that_everybody_can_read_is_warned_of() {
     let said = bench.run(&["list", "-q"]).succeeds().err;
     assert!(said.contains("Everybody on this host can read the key file key: chmod 600 key"), "{said}");
 }
+
+#[test]
+fn a_recovery_key_is_printed_once_and_opens_from_what_was_typed() {
+    let bench = Bench::with_point();
+    let added = bench.run(&["key", "add", "--recovery", "--label", "in the safe"]).succeeds().out;
+    let written_down = added.lines().last().unwrap();
+    assert!(bench.run(&["key", "list"]).succeeds().out.contains("recovery"));
+    bench.write("typed", format!("  {written_down} \n").as_bytes());
+    Ran::of(&mut bench.bare(&["-r", "repo", "--key-file", "typed", "export", "web1", "out"])).succeeds();
+    assert!(bench.read("out") == bench.read("web1.tar"));
+    // A slip of the pen is told from a wrong key.
+    let digit = if written_down.contains('7') { ("7", "8") } else { ("a", "b") };
+    bench.write("typed", written_down.replacen(digit.0, digit.1, 1).as_bytes());
+    Ran::of(&mut bench.bare(&["-r", "repo", "--key-file", "typed", "list"])).fails(6, &["typed"]);
+    bench.run(&["key", "add", "--recovery", "--new-key-file", "other"]).ends_with(2);
+}

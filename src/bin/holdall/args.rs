@@ -242,6 +242,9 @@ pub struct KeyAdd {
     /// The new key can back up, but not list, read or restore
     #[arg(long)]
     pub write_only: bool,
+    /// Make a key and print it, to be kept on paper; typed into a file it opens as a key file does
+    #[arg(long, conflicts_with_all = ["new_key_file", "new_password_file"])]
+    pub recovery: bool,
     /// What to call it in lists
     #[arg(long, default_value = "", hide_default_value = true)]
     pub label: String,

@@ -371,9 +371,11 @@ impl From<BackupError> for CliError {
         match error {
             BackupError::Daemon(error) => error.into(),
             BackupError::Repository(error) | BackupError::Identity(IdentityError::Repository(error)) => error.into(),
-            BackupError::Identity(IdentityError::OtherFingerprint { .. }) => Self::new(Code::Taken, line),
+            BackupError::Identity(IdentityError::OtherFingerprint { .. }) => Self::new(Code::Taken, line).hint(
+                "give this server another name with --server-name, or use --adopt if it is the same one, installed anew",
+            ),
             BackupError::Identity(IdentityError::Nameless | IdentityError::BadName { .. }) => {
-                Self::new(Code::Usage, line)
+                Self::new(Code::Usage, line).hint("give it one with --server-name")
             }
             BackupError::Untrusted => Self::new(Code::Daemon, line),
             BackupError::Unsupported { .. } => {
@@ -401,7 +403,11 @@ impl From<RestoreError> for CliError {
             RestoreError::Fetch { .. } | RestoreError::Random(_) => Self::new(Code::Failed, line),
             RestoreError::Identity { .. } => Self::new(Code::Problems, line),
             RestoreError::NotAnInstance { .. } => Self::new(Code::Usage, line),
-            RestoreError::NameTaken { .. } | RestoreError::Missing { .. } => Self::new(Code::Taken, line),
+            RestoreError::NameTaken { .. } => {
+                Self::new(Code::Taken, line).hint("restore under another name with --as NAME")
+            }
+            RestoreError::Missing { .. } => Self::new(Code::Taken, line)
+                .hint("make it there first, or choose another place with --project or --pool"),
             RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
         }
     }

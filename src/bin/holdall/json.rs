@@ -275,12 +275,15 @@ pub struct KeyDescription {
 
 /// A key was added.
 #[derive(Serialize)]
-pub struct KeyAdded {
+pub struct KeyAdded<'a> {
     pub id: String,
     pub key_file: Option<String>,
+    /// The contents of a key file, of a recovery key only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<&'a str>,
 }
 
-impl Object for KeyAdded {
+impl Object for KeyAdded<'_> {
     const TYPE: &'static str = "key_added";
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use holdall::crypto::{Argon2Cost, KeyFile, Passphrase, PassphraseError, SlotKey};
+use zeroize::Zeroizing;
 
 use crate::args::NewKeyArgs;
 use crate::config::KeySource;
@@ -21,6 +22,7 @@ pub struct NewKey {
     key: Key,
     /// The file that was made for it; removed again unless the key is put to use.
     file: Option<PathBuf>,
+    on_paper: bool,
 }
 
 impl NewKey {
@@ -31,6 +33,12 @@ impl NewKey {
             (None, Some(file)) => Self::read(&KeySource::PasswordFile(file.clone()), output),
             (None, None) => Self::ask(output),
         }
+    }
+
+    /// A key that is printed once and kept nowhere.
+    pub fn recovery() -> Result<Self, CliError> {
+        let key = KeyFile::generate().map_err(|error| CliError::new(Code::Failed, error.to_string()))?;
+        Ok(Self { key: Key::KeyFile(key), file: None, on_paper: true })
     }
 
     /// Makes a key and a file that holds it. The file is on disk before anything relies on it.
@@ -46,12 +54,12 @@ impl NewKey {
         let mut file = NewFile::create(path, Existing::Keep)?;
         file.write_all(key.to_text().as_bytes()).map_err(|error| CliError::io(path.display(), "write", &error))?;
         file.publish()?;
-        Ok(Self { key: Key::KeyFile(key), file: Some(path.to_owned()) })
+        Ok(Self { key: Key::KeyFile(key), file: Some(path.to_owned()), on_paper: false })
     }
 
     /// A key that exists already.
     pub fn read(source: &KeySource, output: &Output) -> Result<Self, CliError> {
-        Ok(Self { key: read_key(source, output)?, file: None })
+        Ok(Self { key: read_key(source, output)?, file: None, on_paper: false })
     }
 
     /// A passphrase from the terminal.
@@ -64,7 +72,7 @@ impl NewKey {
             }
             if first == ask("The same again: ")? {
                 let passphrase = Passphrase::new(std::mem::take(&mut *first))?;
-                return Ok(Self { key: Key::Passphrase(passphrase), file: None });
+                return Ok(Self { key: Key::Passphrase(passphrase), file: None, on_paper: false });
             }
             output.warning("The two differ; once more");
         }
@@ -75,6 +83,7 @@ impl NewKey {
     pub fn slot_key(&self) -> SlotKey<'_> {
         match &self.key {
             Key::Passphrase(passphrase) => SlotKey::Passphrase(passphrase, Argon2Cost::default()),
+            Key::KeyFile(file) if self.on_paper => SlotKey::Recovery(file),
             Key::KeyFile(file) => SlotKey::KeyFile(file),
         }
     }
@@ -83,6 +92,7 @@ impl NewKey {
     pub fn keep(mut self) -> Kept {
         match (&self.key, self.file.take()) {
             (Key::Passphrase(_), _) => Kept::Passphrase,
+            (Key::KeyFile(key), _) if self.on_paper => Kept::OnPaper(key.to_text()),
             (Key::KeyFile(_), file) => Kept::KeyFile(file),
         }
     }
@@ -93,6 +103,8 @@ pub enum Kept {
     Passphrase,
     /// With the file that was made for it, if one was.
     KeyFile(Option<PathBuf>),
+    /// To be printed, now or never.
+    OnPaper(Zeroizing<String>),
 }
 
 impl Drop for NewKey {

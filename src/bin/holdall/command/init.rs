@@ -36,7 +36,7 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
 
     let key_file = match &kept {
         Kept::KeyFile(file) => file.as_ref().map(|file| file.display().to_string()),
-        Kept::Passphrase => None,
+        Kept::Passphrase | Kept::OnPaper(_) => None,
     };
     let id = repository.id();
     let made = json::Repository { path: path.display().to_string(), id: id.to_string(), settle_seconds, key_file };
@@ -58,7 +58,7 @@ fn explain(error: StoreError, path: &Path) -> CliError {
 /// What whoever made a repository has to know.
 fn advice(kept: &Kept) -> String {
     let what = match kept {
-        Kept::Passphrase => "Write the passphrase down and keep it".to_owned(),
+        Kept::Passphrase | Kept::OnPaper(_) => "Write the passphrase down and keep it".to_owned(),
         Kept::KeyFile(Some(file)) => format!("The key is in {0}. Keep a copy of {0}", file.display()),
         Kept::KeyFile(None) => "Keep a copy of the key file".to_owned(),
     };

@@ -29,19 +29,29 @@ fn add(args: &KeyAdd, repository: &Repository, settings: &Settings, output: &Out
     if access == Access::Full {
         repository.read_keys()?;
     }
-    let key = NewKey::for_slot(&args.new, &settings.repository()?, output)?;
+    let key =
+        if args.recovery { NewKey::recovery()? } else { NewKey::for_slot(&args.new, &settings.repository()?, output)? };
     let id = repository.add_key(&key.slot_key(), access, &args.label, SystemClock.now())?;
     print_added(id, &key.keep(), output)
 }
 
 fn print_added(id: KeyslotId, kept: &Kept, output: &Output) -> Result<(), CliError> {
-    let key_file = match kept {
-        Kept::KeyFile(file) => file.as_ref().map(|file| file.display().to_string()),
-        Kept::Passphrase => None,
+    let (key_file, recovery) = match kept {
+        Kept::KeyFile(file) => (file.as_ref().map(|file| file.display().to_string()), None),
+        Kept::Passphrase => (None, None),
+        Kept::OnPaper(text) => (None, Some(text.as_str())),
     };
     let place = key_file.as_ref().map_or_else(String::new, |file| format!(" in {}", plain(file)));
-    output.result(&json::KeyAdded { id: id.to_string(), key_file: key_file.clone() }, || {
-        format!("Added key {}{place}", id.short())
+    output.result(&json::KeyAdded { id: id.to_string(), key_file: key_file.clone(), recovery }, || {
+        let told = format!("Added key {}{place}", id.short());
+        match recovery {
+            Some(text) => format!(
+                "{told}. This is shown once: write the line without # down, keep it apart from this host, and to use \
+                 it type it into a file and give that with --key-file\n\n{}",
+                text.trim_end()
+            ),
+            None => told,
+        }
     })
 }
 
