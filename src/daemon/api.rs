@@ -149,9 +149,40 @@ impl Body {
             .map(|it| it.metadata)
             .map_err(|error| DaemonError::Protocol { object: object.to_owned(), problem: tame(&error.to_string()) })
     }
+
+    /// The metadata as a list; an absent one is empty.
+    pub fn list<T: DeserializeOwned>(&self, object: &str) -> Result<Vec<T>, DaemonError> {
+        Ok(self.metadata::<Option<Vec<T>>>(object)?.unwrap_or_default())
+    }
 }
 
 impl Answer {
+    /// Reads the body of a reply with this status about `object`.
+    pub fn read(bytes: Vec<u8>, status: u16, etag: Option<String>, object: &str) -> Result<Self, DaemonError> {
+        let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
+            let words = tame(&String::from_utf8_lossy(bytes.get(..bytes.len().min(1024)).unwrap_or_default()));
+            return if status >= 400 {
+                Ok(Self::Error { code: status, words })
+            } else {
+                let problem = format!("it is not the JSON of an answer (code {status}): {words}");
+                Err(DaemonError::Protocol { object: object.to_owned(), problem })
+            };
+        };
+        let body = Body { bytes, etag, operation: envelope.operation };
+        match envelope.kind.as_str() {
+            "sync" => Ok(Self::Sync(body)),
+            "async" => Ok(Self::Async(body)),
+            "error" => {
+                let code = if envelope.error_code == 0 { status } else { envelope.error_code };
+                Ok(Self::Error { code, words: envelope.error })
+            }
+            other => {
+                let problem = format!("its type is {other:?}");
+                Err(DaemonError::Protocol { object: object.to_owned(), problem: tame(&problem) })
+            }
+        }
+    }
+
     /// The answer, a refusal being an error about `object`.
     pub fn accepted(self, object: &str) -> Result<Body, DaemonError> {
         match self {
@@ -189,8 +220,7 @@ impl Api {
 
     /// The metadata of many objects; an absent list is an empty one.
     pub fn list<T: DeserializeOwned>(&self, target: Target, object: &str) -> Result<Vec<T>, DaemonError> {
-        let body = self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?;
-        Ok(body.metadata::<Option<Vec<T>>>(object)?.unwrap_or_default())
+        self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?.list(object)
     }
 
     /// Sends a request and reads its answer.
@@ -229,28 +259,7 @@ impl Api {
     pub fn answer(&self, reply: Reply, object: &str, limit_bytes: usize) -> Result<Answer, DaemonError> {
         let (status, etag) = (reply.status, reply.etag.clone());
         let bytes = reply.read_all(limit_bytes).map_err(|error| self.error(object, error))?;
-        let Ok(envelope) = serde_json::from_slice::<Envelope>(&bytes) else {
-            let words = tame(&String::from_utf8_lossy(bytes.get(..bytes.len().min(1024)).unwrap_or_default()));
-            return if status >= 400 {
-                Ok(Answer::Error { code: status, words })
-            } else {
-                let problem = format!("it is not the JSON of an answer (code {status}): {words}");
-                Err(DaemonError::Protocol { object: object.to_owned(), problem })
-            };
-        };
-        let body = Body { bytes, etag, operation: envelope.operation };
-        match envelope.kind.as_str() {
-            "sync" => Ok(Answer::Sync(body)),
-            "async" => Ok(Answer::Async(body)),
-            "error" => {
-                let code = if envelope.error_code == 0 { status } else { envelope.error_code };
-                Ok(Answer::Error { code, words: envelope.error })
-            }
-            other => {
-                let problem = format!("its type is {other:?}");
-                Err(DaemonError::Protocol { object: object.to_owned(), problem: tame(&problem) })
-            }
-        }
+        Answer::read(bytes, status, etag, object)
     }
 
     /// Sleeps for a pause.

@@ -9,15 +9,12 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use rustix::fs::statvfs;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{Answer, Api, Call, StopFlag, Target};
 use super::error::DaemonError;
 use super::http::{Method, Socket};
-use super::model::{
-    WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireProject, WireServer, WireSnapshot,
-};
+use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
 use super::{
     Access, BackupEntry, Daemon, Export, ExportRequest, ImportRequest, Instance, InstanceChange, Listing, Network,
     Pool, Profile, Progress, Project, Server, SocketHints, Staging, Summary, export, flavor, instance_object,
@@ -25,7 +22,8 @@ use super::{
 use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
 
 /// What a client may write of an instance; the rest of its description is the daemon's.
-const WRITABLE: [&str; 7] = ["architecture", "config", "description", "devices", "ephemeral", "profiles", "stateful"];
+pub(super) const WRITABLE: [&str; 7] =
+    ["architecture", "config", "description", "devices", "ephemeral", "profiles", "stateful"];
 
 /// How daemons are told "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -141,10 +139,7 @@ impl Daemon for LocalDaemon {
     fn server(&self) -> Result<Server, DaemonError> {
         let object = "the server";
         let metadata: Value = self.api.get(Target::new(&[])?, object)?;
-        let json = metadata.to_string();
-        let wire: WireServer =
-            serde_json::from_value(metadata).map_err(|error| nonsense(object, &error.to_string()))?;
-        let mut server = wire.into_server(json).map_err(|problem| nonsense(object, &problem))?;
+        let mut server = Server::read(metadata).map_err(|problem| nonsense(object, &problem))?;
         if server.access == Access::Full {
             let call = Call::get(Target::new(&["certificates"])?, object);
             let answer = self.api.call(&call, DAEMON_LISTING_BYTES_MAX)?;
@@ -160,12 +155,7 @@ impl Daemon for LocalDaemon {
     fn projects(&self) -> Result<Vec<Project>, DaemonError> {
         let object = "the projects";
         let values: Vec<Value> = self.api.list(Target::new(&["projects"])?.query("recursion", "1"), object)?;
-        let project = |value: Value| {
-            let json = value.to_string();
-            serde_json::from_value(value)
-                .map(|wire: WireProject| wire.into_project(json))
-                .map_err(|error| nonsense(object, &error.to_string()))
-        };
+        let project = |value| Project::read(value).map_err(|problem| nonsense(object, &problem));
         values.into_iter().map(project).collect()
     }
 
@@ -188,7 +178,7 @@ impl Daemon for LocalDaemon {
     fn instance(&self, project: &str, name: &str) -> Result<Option<Instance>, DaemonError> {
         let object = instance_object(project, name);
         let place = ["instances", name, "snapshots"];
-        let Some((mut value, _)) = self.find(Target::new(&["instances", name])?.project(project), &object)? else {
+        let Some((value, _)) = self.find(Target::new(&["instances", name])?.project(project), &object)? else {
             self.require_project(project)?;
             return Ok(None);
         };
@@ -199,18 +189,8 @@ impl Daemon for LocalDaemon {
             Err(DaemonError::NotFound { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let strange = |error: serde_json::Error| nonsense(&object, &error.to_string());
-        let wire: WireInstance = serde_json::from_value(value.clone()).map_err(strange)?;
-        let wires: Vec<WireSnapshot> =
-            snapshots.iter().map(WireSnapshot::deserialize).collect::<Result<_, _>>().map_err(strange)?;
-        if let Some(fields) = value.as_object_mut() {
-            fields.insert("snapshots".to_owned(), snapshots.into());
-        }
-        Ok(Some(Instance {
-            summary: wire.into_summary(project, |pool| self.driver(pool)),
-            snapshots: wires.into_iter().map(WireSnapshot::into_snapshot).collect(),
-            json: value.to_string(),
-        }))
+        let instance = Instance::read(value, snapshots, project, |pool| self.driver(pool));
+        instance.map(Some).map_err(|problem| nonsense(&object, &problem))
     }
 
     fn export(
@@ -367,26 +347,12 @@ impl Daemon for LocalDaemon {
     }
 }
 
-#[derive(Deserialize)]
-struct WireResources {
-    #[serde(default)]
-    space: WireSpace,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct WireSpace {
-    used: u64,
-    total: u64,
-}
-
 impl LocalDaemon {
     /// Free bytes of a pool, if the daemon tells.
     fn free_in_pool(&self, pool: &str) -> Option<u64> {
         let target = Target::new(&["storage-pools", pool, "resources"]).ok()?;
         let resources: WireResources = self.api.get(target, "the space of the pool for backups").ok()?;
-        let space = resources.space;
-        (space.total > 0).then(|| space.total.saturating_sub(space.used))
+        resources.free_bytes()
     }
 }
 
@@ -407,7 +373,7 @@ fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
 }
 
 /// The body of a PUT that makes the change.
-fn changed(value: Value, change: &InstanceChange) -> Option<Value> {
+pub(super) fn changed(value: Value, change: &InstanceChange) -> Option<Value> {
     let Value::Object(mut fields) = value else { return None };
     fields.retain(|key, _| WRITABLE.contains(&key.as_str()));
     let config = fields.entry("config").or_insert_with(|| json!({}));

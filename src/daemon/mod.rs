@@ -8,6 +8,8 @@
 //! bounded; nothing that was staged on the server outlives the value that stands for it, as far as the daemon lets us.
 //! The daemon's behaviour is described in `reference/daemon-api.md`.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod answers;
 mod api;
 mod error;
 mod export;

@@ -10,6 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::error::tame;
 use super::flavor::Flavor;
 
 /// How daemons write "never": the zero time of Go.
@@ -249,7 +250,7 @@ pub type Devices = BTreeMap<String, BTreeMap<String, String>>;
 // -- as the daemons write it
 
 #[derive(Debug, Deserialize)]
-pub(super) struct WireServer {
+struct WireServer {
     #[serde(default, deserialize_with = "or_default")]
     api_extensions: BTreeSet<String>,
     #[serde(default, deserialize_with = "or_default")]
@@ -272,7 +273,7 @@ struct WireEnvironment {
 }
 
 #[derive(Debug, Deserialize)]
-pub(super) struct WireProject {
+struct WireProject {
     name: String,
     #[serde(default, deserialize_with = "or_default")]
     config: BTreeMap<String, String>,
@@ -340,14 +341,73 @@ pub(super) struct WireNetwork {
     managed: bool,
 }
 
+#[derive(Debug, Deserialize)]
+pub(super) struct WireResources {
+    #[serde(default)]
+    space: WireSpace,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct WireSpace {
+    used: u64,
+    total: u64,
+}
+
 /// Reads `null` as the default, as Go writes empty lists and maps.
 pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+impl Server {
+    /// Reads what a daemon says of itself; an error says what is wrong with it.
+    pub(super) fn read(metadata: Value) -> Result<Self, String> {
+        let json = metadata.to_string();
+        let wire: WireServer = serde_json::from_value(metadata).map_err(strange)?;
+        wire.into_server(json).map_err(|problem| tame(&problem))
+    }
+}
+
+impl Project {
+    /// Reads a daemon's description.
+    pub(super) fn read(value: Value) -> Result<Self, String> {
+        let json = value.to_string();
+        let WireProject { name, config } = serde_json::from_value(value).map_err(strange)?;
+        Ok(Self { name, config, json })
+    }
+}
+
+impl Instance {
+    /// Reads a daemon's descriptions of an instance of `project` and of its snapshots; `driver` knows the pools.
+    pub(super) fn read(
+        mut value: Value,
+        snapshots: Vec<Value>,
+        project: &str,
+        driver: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, String> {
+        let wire = WireInstance::deserialize(&value).map_err(strange)?;
+        let wires: Vec<WireSnapshot> =
+            snapshots.iter().map(WireSnapshot::deserialize).collect::<Result<_, _>>().map_err(strange)?;
+        if let Some(fields) = value.as_object_mut() {
+            fields.insert("snapshots".to_owned(), snapshots.into());
+        }
+        Ok(Self {
+            summary: wire.into_summary(project, driver),
+            snapshots: wires.into_iter().map(WireSnapshot::into_snapshot).collect(),
+            json: value.to_string(),
+        })
+    }
+}
+
+/// What is wrong with a description, in words that may be shown.
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err hands over")]
+fn strange(error: serde_json::Error) -> String {
+    tame(&error.to_string())
+}
+
 impl WireServer {
     /// The server; an error names what makes it none of the two products.
-    pub fn into_server(self, json: String) -> Result<Server, String> {
+    fn into_server(self, json: String) -> Result<Server, String> {
         let environment = self.environment;
         let untrusted = self.auth != "trusted";
         // An untrusted client is told nothing else; which headers it would have to send is of no use to it.
@@ -368,12 +428,6 @@ impl WireServer {
             config: self.config.into_iter().map(|(key, value)| (key, text_of(value))).collect(),
             json,
         })
-    }
-}
-
-impl WireProject {
-    pub fn into_project(self, json: String) -> Project {
-        Project { name: self.name, config: self.config, json }
     }
 }
 
@@ -431,6 +485,13 @@ impl WireSnapshot {
             expires_at: moment(self.expires_at),
             stateful: self.stateful,
         }
+    }
+}
+
+impl WireResources {
+    /// Free bytes of a pool, if the daemon tells.
+    pub fn free_bytes(&self) -> Option<u64> {
+        (self.space.total > 0).then(|| self.space.total.saturating_sub(self.space.used))
     }
 }
 

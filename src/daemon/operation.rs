@@ -29,6 +29,12 @@ impl OperationId {
         let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         (plain && !id.is_empty()).then(|| Self(id.to_owned()))
     }
+
+    /// As it stands in addresses.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// How an operation ended.
@@ -85,7 +91,7 @@ impl Operation {
     }
 
     /// How it ended; `None` while it runs.
-    fn end(&self, object: &str) -> Result<Option<End>, DaemonError> {
+    pub fn end(&self, object: &str) -> Result<Option<End>, DaemonError> {
         match self.status_code {
             200 => Ok(Some(End::Success)),
             400 | 401 => {
@@ -101,7 +107,7 @@ impl Operation {
     }
 
     /// What it says about its progress.
-    fn progress(&self) -> String {
+    pub fn progress(&self) -> String {
         let words = self.metadata.iter().filter(|(key, _)| key.ends_with("_progress"));
         tame(&words.filter_map(|(_, value)| value.as_str()).collect::<Vec<_>>().join(", "))
     }
@@ -122,6 +128,16 @@ impl Body {
             object: object.to_owned(),
             problem: tame(&format!("it names the operation {:?}", self.operation)),
         })
+    }
+
+    /// Of the operations that this answer lists, those that back up an instance.
+    pub fn backups_of(&self, instance: &str, object: &str) -> Result<Vec<OperationId>, DaemonError> {
+        let by_state: Option<BTreeMap<String, Option<Vec<Operation>>>> = self.metadata(object)?;
+        let operations = by_state.unwrap_or_default().into_values().flatten().flatten();
+        Ok(operations
+            .filter(|it| it.description == "Backing up instance" && it.concerns("instances", instance))
+            .filter_map(|it| OperationId::parse(&it.id))
+            .collect())
     }
 }
 
@@ -202,13 +218,7 @@ impl Api {
         object: &str,
     ) -> Result<Vec<OperationId>, DaemonError> {
         let target = Target::new(&["operations"])?.query("recursion", "1").project(project);
-        let body = self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?;
-        let by_state: Option<BTreeMap<String, Option<Vec<Operation>>>> = body.metadata(object)?;
-        let operations = by_state.unwrap_or_default().into_values().flatten().flatten();
-        Ok(operations
-            .filter(|it| it.description == "Backing up instance" && it.concerns("instances", instance))
-            .filter_map(|it| OperationId::parse(&it.id))
-            .collect())
+        self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?.backups_of(instance, object)
     }
 }
 

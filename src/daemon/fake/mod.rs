@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub use self::tarball::FakeInstance;
 use self::tarball::NEVER;
 use super::error::DaemonError;
-use super::model::{WireInstance, WireProject, WireServer, WireSnapshot};
+use super::model::WireInstance;
 use super::{
     BackupEntry, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance, InstanceChange, Listing,
     Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging, Verdict, instance_object,
@@ -281,17 +281,13 @@ fn nonsense(object: &str, error: impl std::fmt::Display) -> DaemonError {
 
 impl Daemon for FakeDaemon {
     fn server(&self) -> Result<Server, DaemonError> {
-        let wire = WireServer::deserialize(&*self.server).map_err(|error| nonsense("the server", error))?;
-        wire.into_server(self.server.to_string()).map_err(|problem| nonsense("the server", problem))
+        Server::read((*self.server).clone()).map_err(|problem| nonsense("the server", problem))
     }
 
     fn projects(&self) -> Result<Vec<Project>, DaemonError> {
         let project = |name: &String| {
             let value = json!({"name": name, "config": {}});
-            let json = value.to_string();
-            serde_json::from_value(value)
-                .map(|wire: WireProject| wire.into_project(json))
-                .map_err(|error| nonsense("the projects", error))
+            Project::read(value).map_err(|problem| nonsense("the projects", problem))
         };
         self.state().projects.iter().map(project).collect()
     }
@@ -320,16 +316,9 @@ impl Daemon for FakeDaemon {
             return Err(DaemonError::NotFound { object: format!("project {project}"), words: String::new() });
         }
         let Some(kept) = state.instances.get(&key(project, name)) else { return Ok(None) };
-        let wire = WireInstance::deserialize(&kept.object).map_err(|error| nonsense(&object, error))?;
-        let snapshots: Result<Vec<_>, _> = kept.snapshots.iter().map(WireSnapshot::deserialize).collect();
-        let snapshots = snapshots.map_err(|error| nonsense(&object, error))?;
-        let mut value = kept.object.clone();
-        set(&mut value, "snapshots", kept.snapshots.clone().into());
-        Ok(Some(Instance {
-            summary: wire.into_summary(project, |pool| state.pools.get(pool).cloned()),
-            snapshots: snapshots.into_iter().map(WireSnapshot::into_snapshot).collect(),
-            json: value.to_string(),
-        }))
+        let driver = |pool: &str| state.pools.get(pool).cloned();
+        let instance = Instance::read(kept.object.clone(), kept.snapshots.clone(), project, driver);
+        instance.map(Some).map_err(|problem| nonsense(&object, problem))
     }
 
     fn export(
