@@ -126,6 +126,9 @@ pub const STORE_PARTS_MAX: usize = 4;
 pub const EXPORT_INDEX_BYTES_MAX: usize = 8 * MIB;
 /// The most top-level members of an export: one or two a snapshot, and one a nested subvolume.
 pub const EXPORT_ROOTS_MAX: usize = 100_000;
+/// The largest window in bytes that decompressing an export may need: what `zstd --ultra -22` takes; `xz -9` takes half
+/// of it. It is memory that the first bytes of a file ask for.
+pub const IMPORT_WINDOW_BYTES_MAX: usize = 128 * MIB;
 
 // -- buffers of a running program
 

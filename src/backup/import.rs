@@ -1,8 +1,9 @@
 //! A stream that somebody has already becomes a point: an old export, compressed or not, or any file as it is.
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufReader, Read};
 
 use crate::backup::accept::{ExportIndex, ExportKind, Padding, Rejection};
+use crate::backup::decoder::uncompressed;
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
 use crate::backup::run::Run;
 use crate::limits::PIECE_BYTES;
@@ -86,15 +87,13 @@ fn read(run: &mut Run<'_>, request: ImportRequest<'_>, started: crate::clock::Ti
     let (recorded, codec) = if as_it_is {
         (record(run.repository, &mut run.writer, &mut input, Splitting::Tar, run.monitor).map_err(failed)?, None)
     } else {
-        let mut buffered = BufReader::with_capacity(PIECE_BYTES, &mut input);
-        let codec =
-            Codec::sniff(&mut buffered).map_err(|error| failed(StreamError::Read { read: 0, source: error }))?;
-        let mut plain =
-            codec.decoder(buffered).map_err(|error| failed(StreamError::Read { read: 0, source: error }))?;
+        let buffered = BufReader::with_capacity(PIECE_BYTES, &mut input);
+        let (mut plain, codec) =
+            uncompressed(buffered).map_err(|source| failed(StreamError::Read { read: 0, source }))?;
         let recorded =
             record(run.repository, &mut run.writer, &mut plain, Splitting::Tar, run.monitor).map_err(failed)?;
         drop(plain);
-        (recorded, codec.name())
+        (recorded, codec)
     };
     let original = codec.map(|codec| Original { codec: codec.to_owned(), len: input.len, digest: input.digest() });
     let (source, form) = match source {
@@ -177,49 +176,5 @@ impl Read for Counted<'_> {
         self.hasher.update(buffer.get(..read).unwrap_or_default());
         self.len += read as u64;
         Ok(read)
-    }
-}
-
-/// How an export may be compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Codec {
-    Plain,
-    Gzip,
-    Zstd,
-    Xz,
-}
-
-impl Codec {
-    /// Tells by the first bytes, without taking them.
-    fn sniff(input: &mut impl BufRead) -> io::Result<Self> {
-        let start = input.fill_buf()?;
-        Ok(if start.starts_with(&[0x1f, 0x8b]) {
-            Self::Gzip
-        } else if start.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
-            Self::Zstd
-        } else if start.starts_with(&[0xfd, b'7', b'z', b'X', b'Z', 0]) {
-            Self::Xz
-        } else {
-            Self::Plain
-        })
-    }
-
-    fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Plain => None,
-            Self::Gzip => Some("gzip"),
-            Self::Zstd => Some("zstd"),
-            Self::Xz => Some("xz"),
-        }
-    }
-
-    /// The uncompressed stream. All members or frames of a file are read, and what follows them is an error.
-    fn decoder<'d>(self, input: impl BufRead + Send + 'd) -> io::Result<Box<dyn Read + Send + 'd>> {
-        Ok(match self {
-            Self::Plain => Box::new(input),
-            Self::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
-            Self::Zstd => Box::new(zstd::stream::read::Decoder::with_buffer(input)?),
-            Self::Xz => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(input)),
-        })
     }
 }

@@ -5,6 +5,7 @@
 
 mod accept;
 mod attempt;
+mod decoder;
 mod identity;
 mod import;
 mod instances;
@@ -15,6 +16,7 @@ mod space;
 
 pub use accept::{Accepted, Acceptor, ExportIndex, ExportKind, Padding, Rejection};
 pub use attempt::{AttemptError, Fuzzy, StagingCheck};
+pub use decoder::uncompressed;
 pub use identity::{Adopt, IdentityError};
 pub use import::{ImportError, ImportRequest, import};
 pub use instances::{BackupError, BackupOptions, Planned, Selection, back_up, plan};
