@@ -144,6 +144,9 @@ pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
 pub const UPLOAD_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of distinct frames that a restore fetches at once, in parallel, while it writes as many.
 pub const RESTORE_BATCH_BYTES: usize = 24 * MIB;
+/// The most steps of a recipe that a restore plans ahead with its frames: a stream that repeats itself needs few frames
+/// for many steps, some hundred bytes each.
+pub const RESTORE_BATCH_STEPS_MAX: usize = 64 * KIB;
 /// RocksDB's block cache in bytes.
 pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.
@@ -206,5 +209,6 @@ const _: () = assert!(
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(2 * crate::id::ID_BYTES + 21 <= STORE_PART_BYTES_MAX);
 const _: () = assert!(RESTORE_BATCH_BYTES + FRAME_PLAIN_BYTES_MAX < RESTORE_WINDOW_BYTES);
+const _: () = assert!(IMPORT_WINDOW_BYTES_MAX.is_power_of_two());
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);
 const _: () = assert!(INDEX_LOAD_PARTS.is_power_of_two() && INDEX_LOAD_PARTS <= 256);

@@ -11,7 +11,7 @@ use std::sync::{Arc, mpsc};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::limits::{KIB, RESTORE_BATCH_BYTES};
+use crate::limits::{KIB, RESTORE_BATCH_BYTES, RESTORE_BATCH_STEPS_MAX};
 use crate::monitor::{Event, Monitor};
 use crate::point::Content;
 use crate::recipe::{ChunkRef, RecipeHasher, Step};
@@ -181,7 +181,7 @@ impl<'r> Fetcher<'r> {
         let mut taken = Vec::new();
         let mut wanted = BTreeMap::new();
         let mut bytes = 0;
-        while bytes < RESTORE_BATCH_BYTES {
+        while bytes < RESTORE_BATCH_BYTES && taken.len() < RESTORE_BATCH_STEPS_MAX {
             let Some(step) = self.next_step()? else { break };
             match &step {
                 Planned::Chunk(_, fact) => {
@@ -257,5 +257,43 @@ impl<'r> Fetcher<'r> {
                 Piece::Chunk { chunk, fact, frame }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backup::{ImportRequest, Run, import};
+    use crate::clock::{FixedClock, Timestamp};
+    use crate::crypto::{KeyFile, SlotKey};
+    use crate::monitor::Silent;
+    use crate::repo::Catalog;
+    use crate::store::MemoryStore;
+
+    /// Every member has the same content, so that the whole stream needs one frame of payload.
+    #[test]
+    fn a_stream_that_repeats_itself_is_planned_piece_by_piece() {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(512);
+        header.set_cksum();
+        let stream = [&header.as_bytes()[..], &[7; 512]].concat().repeat(RESTORE_BATCH_STEPS_MAX / 2 + 1000);
+        let clock = FixedClock(Timestamp::from_micros(1).unwrap());
+        let key = SlotKey::KeyFile(&KeyFile::fixed([7; 32]));
+        let repository = Repository::init(Arc::new(MemoryStore::new()), &key, clock.0, 0).unwrap();
+        let mut run = Run::begin(&repository, &Silent, &clock, "host").unwrap();
+        let source = Some("file:x".parse().unwrap());
+        let (label, server, input) = (String::new(), String::new(), &mut &stream[..]);
+        import(&mut run, ImportRequest { label, input, bytes: None, source, server }).unwrap();
+        run.finish().unwrap();
+
+        let catalog = Catalog::read(&repository, &Silent).unwrap();
+        let content = &catalog.points()[0].1.content;
+        let mut fetcher = Fetcher::new(&repository, content).unwrap();
+        let first = fetcher.window().unwrap();
+        assert_eq!(first.len(), RESTORE_BATCH_STEPS_MAX);
+        assert!(!fetcher.window().unwrap().is_empty());
+        let mut out = Vec::new();
+        write_stream(&repository, content, &mut out, &Silent).unwrap();
+        assert!(out == stream);
     }
 }
