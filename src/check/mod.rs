@@ -77,6 +77,9 @@ impl Report {
 pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) -> Result<Report, RepoError> {
     let problems = Collector::new(monitor);
     let catalog = Catalog::read(repository, &problems)?;
+    // A backup that ended since the repository was opened has a segment that the index does not know: it was stored
+    // before its point, and so is listed now. Segments that cannot be read are found among the small objects.
+    repository.refresh_index()?;
     let mut checker = Checker {
         repository,
         monitor,
