@@ -13,6 +13,8 @@ pub mod conformance;
 pub mod memory;
 #[cfg(feature = "rocks")]
 pub mod rocks;
+#[cfg(any(test, feature = "rocks", feature = "testing"))]
+pub mod rows;
 mod statements;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -13,17 +13,21 @@ use crate::index::PackSummary;
 use crate::pack::{Segment, SegmentPack};
 
 /// Bytes of the digest that tells two directories of one pack apart.
-pub(super) const DIGEST_BYTES: usize = 16;
+pub const DIGEST_BYTES: usize = 16;
 
 /// A pack as a segment states it, its directory reduced to a digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Statement {
+pub struct Statement {
+    /// The pack.
     pub pack: PackId,
+    /// Digest of its directory and size.
     pub digest: [u8; DIGEST_BYTES],
+    /// What is stated about it as a whole.
     pub summary: PackSummary,
 }
 
 impl Statement {
+    /// What an entry of a segment states.
     pub fn of(stated: &SegmentPack) -> Self {
         let mut out = Encoder::new();
         out.u64(stated.bytes);
@@ -40,7 +44,7 @@ impl Statement {
     }
 
     /// What makes two statements the same.
-    pub fn key(&self) -> StatementKey {
+    pub(super) fn key(&self) -> StatementKey {
         (self.pack, self.digest)
     }
 }

@@ -1,6 +1,7 @@
 //! How the index lies in RocksDB: keys, values and the database's settings (`format-spec/index.md`, "The local index").
 //!
-//! One column family; the first byte of a key says what it is. Knows no file and no lock.
+//! One column family; the first byte of a key says what it is. Knows no file and no lock; what values hold is in
+//! [`rows`](crate::index::rows).
 //!
 //! A chunk has one key, and its value lists all its places, each with the number of the statement that it is from. A
 //! place is added by a *merge*, RocksDB's write that reads nothing. So one get answers for all packs of a chunk, and a
@@ -14,15 +15,12 @@ use rocksdb::{
     WriteOptions,
 };
 
-use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
-use crate::id::{ChunkId, ID_BYTES, PackId, RepositoryId, RunId, SegmentId};
-use crate::index::statements::{DIGEST_BYTES, Statement, Statements};
-use crate::index::{Fact, IndexError, PackSummary, Unusable, arrange};
-use crate::limits::{INDEX_WRITE_BUFFER_BYTES, MIB, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX, PACK_CHUNKS_MAX};
-use crate::pack::{Location, PackKind};
+use crate::id::{ChunkId, ID_BYTES, PackId, RepositoryId, SegmentId};
+use crate::index::rows::{Place, check_head, decode_mark, head_bytes, join, location, place_number, places};
+use crate::index::statements::Statements;
+use crate::index::{Fact, IndexError, Unusable, arrange};
+use crate::limits::{INDEX_WRITE_BUFFER_BYTES, MIB};
 
-/// The layout that this file describes.
-const LAYOUT: u32 = 1;
 /// First byte of the keys of chunks.
 pub(super) const CHUNK: u8 = b'c';
 /// The first byte behind all keys of chunks.
@@ -38,11 +36,6 @@ const SEGMENT: u8 = b's';
 pub(super) const CHUNK_KEY_BYTES: usize = 1 + ID_BYTES;
 /// The key of a chunk.
 pub(super) type ChunkKey = [u8; CHUNK_KEY_BYTES];
-/// Bytes of a place.
-pub(super) const PLACE_BYTES: usize = 28;
-/// One place of a chunk in the chunk's value: statement number, then location.
-pub(super) type Place = [u8; PLACE_BYTES];
-
 /// Name of the merge operator; part of what RocksDB checks when it opens an index.
 const MERGE_NAME: &str = "holdall.places";
 /// Chunks that RocksDB looks up at once.
@@ -101,61 +94,6 @@ pub(super) fn chunk_key(id: &ChunkId) -> ChunkKey {
     key
 }
 
-/// A place in a chunk's value. Of two with one number, the one further back in the pack has the greater bytes.
-pub(super) fn place(number: u32, at: &Location) -> Place {
-    let fields = [number, at.frame, at.offset, at.frame_offset, at.frame_sealed_len, at.frame_plain_len, at.len];
-    let mut place = [0; PLACE_BYTES];
-    for (to, field) in place.as_chunks_mut().0.iter_mut().zip(fields) {
-        *to = field.to_be_bytes();
-    }
-    place
-}
-
-/// The statement number of a place.
-pub(super) fn place_number(place: &Place) -> u32 {
-    let [a, b, c, d, ..] = *place;
-    u32::from_be_bytes([a, b, c, d])
-}
-
-/// Gives a place another statement number.
-pub(super) fn renumber(place: &mut Place, number: u32) {
-    let [a, b, c, d, ..] = place;
-    [*a, *b, *c, *d] = number.to_be_bytes();
-}
-
-fn location(place: &Place) -> Option<Location> {
-    let [_, frame, offset, frame_offset, frame_sealed_len, frame_plain_len, len] = *place.as_chunks().0 else {
-        return None;
-    };
-    Some(Location {
-        frame: u32::from_be_bytes(frame),
-        frame_offset: u32::from_be_bytes(frame_offset),
-        frame_sealed_len: u32::from_be_bytes(frame_sealed_len),
-        frame_plain_len: u32::from_be_bytes(frame_plain_len),
-        offset: u32::from_be_bytes(offset),
-        len: u32::from_be_bytes(len),
-    })
-}
-
-/// The places in the value of a chunk; nothing if it is no such value.
-pub(super) fn places(value: &[u8]) -> Option<&[Place]> {
-    match value.as_chunks() {
-        (places, []) => Some(places),
-        _ => None,
-    }
-}
-
-/// Joins values of one chunk, older ones first, without the places that count no longer.
-fn join<'a>(values: impl Iterator<Item = &'a [u8]>, keep: impl Fn(u32) -> bool) -> Option<Vec<u8>> {
-    let mut joined = Vec::new();
-    for value in values {
-        for place in places(value)?.iter().filter(|place| keep(place_number(place))) {
-            joined.extend_from_slice(place);
-        }
-    }
-    Some(joined)
-}
-
 /// The key of an absorbed segment.
 pub(super) fn segment_key(id: SegmentId) -> [u8; 1 + ID_BYTES] {
     let mut key = [SEGMENT; 1 + ID_BYTES];
@@ -164,53 +102,9 @@ pub(super) fn segment_key(id: SegmentId) -> [u8; 1 + ID_BYTES] {
     key
 }
 
-/// The value of an absorbed segment: what it names.
-pub(super) fn mark_bytes(named: &[(u32, Statement)]) -> Vec<u8> {
-    let mut out = Encoder::new();
-    out.size(named.len());
-    for (number, statement) in named {
-        let PackSummary { bytes, kind, run, chunks } = statement.summary;
-        let kind = match kind {
-            PackKind::Data => 1,
-            PackKind::Meta => 2,
-        };
-        out.u32(*number).raw(statement.pack.as_bytes()).raw(&statement.digest);
-        out.u64(bytes).u8(kind).raw(run.as_bytes()).u32(chunks);
-    }
-    out.finish()
-}
-
-fn decode_mark(bytes: &[u8]) -> Result<Vec<(u32, Statement)>, DecodeError> {
-    let mut from = Decoder::new(bytes);
-    let entry_bytes = 4 + 2 * ID_BYTES + DIGEST_BYTES + 8 + 1 + 4;
-    let count = from.count("mark.packs", OBJECT_PLAIN_BYTES_MAX, entry_bytes)?;
-    let mut named = Vec::with_capacity(count);
-    for _ in 0..count {
-        let number = from.u32("mark.number")?;
-        let pack = PackId::from_bytes(from.id("mark.pack")?);
-        let digest = from.array("mark.digest")?;
-        let bytes = from.u64("mark.bytes")?;
-        let kind = match from.u8("mark.kind")? {
-            1 => PackKind::Data,
-            2 => PackKind::Meta,
-            _ => return Err(from.error("mark.kind", DecodeProblem::Unknown)),
-        };
-        let run = RunId::from_bytes(from.id("mark.run")?);
-        let chunks = from.u32("mark.chunks")?;
-        if bytes > PACK_BYTES_MAX as u64 || chunks as usize > PACK_CHUNKS_MAX {
-            return Err(from.error("mark.bytes", DecodeProblem::TooLarge));
-        }
-        named.push((number, Statement { pack, digest, summary: PackSummary { bytes, kind, run, chunks } }));
-    }
-    from.finish("mark")?;
-    Ok(named)
-}
-
 /// Writes the head of a new index.
 pub(super) fn put_head(db: &DB, repository: RepositoryId) -> Result<(), rocksdb::Error> {
-    let mut out = Encoder::new();
-    out.u32(LAYOUT).raw(repository.as_bytes());
-    db.put_opt(HEAD, out.finish(), &unlogged())
+    db.put_opt(HEAD, head_bytes(repository), &unlogged())
 }
 
 /// Writes the next free statement number; before any fact that has a smaller one.
@@ -252,17 +146,6 @@ pub(super) fn read_contents(
     }
     entries.status().map_err(|error| fault(dir, error))?;
     Ok(Some((statements, next)))
-}
-
-fn check_head(bytes: &[u8], repository: RepositoryId) -> Result<(), Unusable> {
-    let mut head = Decoder::new(bytes);
-    let layout = head.u32("head.layout").map_err(|_| Unusable::Entry("head"))?;
-    if layout != LAYOUT {
-        return Err(Unusable::Layout(layout));
-    }
-    let owner = RepositoryId::from_bytes(head.id("head.repository").map_err(|_| Unusable::Entry("head"))?);
-    head.finish("head").map_err(|_| Unusable::Entry("head"))?;
-    if owner == repository { Ok(()) } else { Err(Unusable::Foreign(owner)) }
 }
 
 /// Adds to `found` the facts about each of `ids` whose statement number `pack_of` knows.

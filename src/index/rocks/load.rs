@@ -15,11 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use rocksdb::{IngestExternalFileOptions, SstFileWriter};
 
 use crate::id::SegmentId;
-use crate::index::rocks::layout::{
-    CHUNK_KEY_BYTES, ChunkKey, PLACE_BYTES, Place, chunk_key, place, place_number, renumber,
-};
+use crate::index::rocks::layout::{CHUNK_KEY_BYTES, ChunkKey, chunk_key};
 use crate::index::rocks::owned::Scratch;
 use crate::index::rocks::{Rocks, read, refused};
+use crate::index::rows::{PLACE_BYTES, Place, place, place_number, renumber};
 use crate::index::statements::{Statement, StatementKey};
 use crate::index::{Index, IndexError, Load};
 use crate::limits::{

@@ -27,12 +27,13 @@ use rocksdb::compaction_filter_factory::{CompactionFilterContext, CompactionFilt
 use rocksdb::{BottommostLevelCompaction, Cache, CompactOptions, DB, Options, WriteBatch};
 
 use crate::id::{ChunkId, PackId, RepositoryId, SegmentId};
+use crate::index::rows::{encode_mark, place, place_number, places};
 use crate::index::statements::{Named, Statement, Statements};
 use crate::index::{Fact, Index, IndexError, Load, PackSummary, Unusable};
 use crate::limits::{INDEX_CACHE_BYTES, INDEX_DIRECT_FACTS_MAX};
 use crate::pack::Segment;
 
-use layout::{chunk_key, fault, look_up, place, place_number, places, unlogged};
+use layout::{chunk_key, fault, look_up, unlogged};
 use load::SortedLoad;
 use owned::{Lock, Scratch, make_dir, remove_dir};
 
@@ -174,7 +175,7 @@ impl Rocks {
     fn mark(&self, segments: Vec<(SegmentId, Vec<(u32, Statement)>)>) -> Result<(), IndexError> {
         let mut batch = WriteBatch::default();
         for (id, named) in &segments {
-            batch.put(layout::segment_key(*id), layout::mark_bytes(named));
+            batch.put(layout::segment_key(*id), encode_mark(named));
         }
         self.write(batch)?;
         let mut state = write(&self.state);
