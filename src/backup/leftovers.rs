@@ -108,6 +108,7 @@ fn tell(monitor: &dyn Monitor, instance: &Summary, backup: &str, deleted: Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_name_is_recognised_again_and_others_are_not() {
@@ -117,6 +118,15 @@ mod tests {
         assert_eq!(TemporaryName::parse(&text), Some(name));
         for other in ["backup0", "holdall-", "holdall-nightly", &text[..text.len() - 1], &text.replace("ab", "xy")] {
             assert_eq!(TemporaryName::parse(other), None, "{other}");
+        }
+    }
+    proptest! {
+        /// A name that was recognised is deleted as it is written: it must be the one that was listed.
+        #[test]
+        fn what_is_recognised_is_written_as_it_was(name in "holdall-[0-9a-fA-F]{15,17}-[0-9a-fA-F]{31,33}|.*") {
+            if let Some(parsed) = TemporaryName::parse(&name) {
+                prop_assert_eq!(parsed.to_string(), name);
+            }
         }
     }
 }

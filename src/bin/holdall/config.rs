@@ -251,6 +251,7 @@ mod tests {
     use super::*;
     use crate::args::Args;
     use clap::Parser;
+    use proptest::prelude::*;
 
     fn global(arguments: &[&str]) -> Global {
         Args::parse_from(["holdall"].iter().chain(arguments).chain(&["list"])).global
@@ -312,5 +313,22 @@ mod tests {
         let CliError::Failure(failure) = wrong else { panic!("not told") };
         assert_eq!(failure.code, Code::Usage);
         assert!(failure.message.starts_with("Line 2 of /c.toml cannot be understood: unknown field"), "{failure:?}");
+    }
+    proptest! {
+        #[test]
+        fn any_settings_file_is_taken_or_refused_with_a_line_of_it(
+            text in "((repository|key_file|server_name|cache_dir|x) ?= ?(\"[a-zé/\\\\]*\"|[0-9é\\[]{0,3})\r?\n){0,4}|.*"
+        ) {
+            match SettingsFile::parse(Path::new("/c/config.toml"), &text) {
+                Ok(file) => prop_assert!(file.repository.is_none_or(|path| path.is_absolute())),
+                Err(CliError::Failure(failure)) => {
+                    let line = failure.message.strip_prefix("Line ").and_then(|rest| rest.split(' ').next());
+                    let line = line.and_then(|line| line.parse().ok()).unwrap_or(1);
+                    prop_assert!((1..=text.matches('\n').count() + 1).contains(&line), "{}", failure.message);
+                    prop_assert!(!failure.message.contains('\n'));
+                }
+                Err(_) => prop_assert!(false, "it was stopped"),
+            }
+        }
     }
 }
