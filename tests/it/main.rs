@@ -6,6 +6,7 @@ mod fixture;
 mod fuzz_corpus;
 mod golden;
 mod instances;
+mod model;
 mod order;
 mod round_trip;
 mod spec;
