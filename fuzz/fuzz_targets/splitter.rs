@@ -1,4 +1,7 @@
 //! Feeds libFuzzer's inputs to `splitter`.
 #![no_main]
 
+#[path = "../src/memory.rs"]
+mod memory;
+
 libfuzzer_sys::fuzz_target!(|data: &[u8]| holdall_fuzz::splitter(data));

@@ -4,13 +4,21 @@
 //! of the library, which include this file as a module. A function panics if a promise of the parser's is broken; what
 //! a parser refuses is no finding. Nothing here is random: the same bytes do the same.
 
+mod codecs;
+mod daemons;
+mod rebuilds;
 mod records;
+mod rows;
 mod sealed;
 mod streams;
 mod tars;
 mod texts;
 
+pub use codecs::codec;
+pub use daemons::answer;
+pub use rebuilds::rebuild;
 pub use records::{directory, frame, point, recipe, record};
+pub use rows::index_row;
 pub use sealed::{keyslot, object, pack};
 pub use streams::{accept, import};
 pub use tars::{header, pax, splitter};
@@ -22,10 +30,13 @@ pub type Target = fn(&[u8]);
 /// Every target by its name, which is also that of its directory in the corpus.
 pub const TARGETS: &[(&str, Target)] = &[
     ("accept", accept),
+    ("answer", answer),
+    ("codec", codec),
     ("directory", directory),
     ("frame", frame),
     ("header", header),
     ("import", import),
+    ("index_row", index_row),
     ("key_file", key_file),
     ("keyslot", keyslot),
     ("name", name),
@@ -33,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("pack", pack),
     ("pax", pax),
     ("point", point),
+    ("rebuild", rebuild),
     ("recipe", recipe),
     ("record", record),
     ("splitter", splitter),

@@ -7,7 +7,9 @@ use holdall::clock::Timestamp;
 use holdall::codec::Encoder;
 use holdall::compress::{Level, compress};
 use holdall::crypto::KeyFile;
-use holdall::id::{ChunkId, NoteId, PackId, RunId, ServerId};
+use holdall::daemon::answers::Question;
+use holdall::id::{ChunkId, NoteId, PackId, RepositoryId, RunId, ServerId};
+use holdall::index::rows::{Statement, encode_mark, head_bytes, place};
 use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack, Trailer};
 use holdall::point::{Consistency, Content, Original, Point, ServerRecord, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, Step, TableRow};
@@ -22,6 +24,10 @@ pub fn seeds(vectors: &Path) -> Seeds {
     sealed(&mut seeds, vectors);
     texts(&mut seeds);
     exports(&mut seeds);
+    answers(&mut seeds);
+    codecs(&mut seeds);
+    rows(&mut seeds);
+    rebuilds(&mut seeds);
     seeds
 }
 
@@ -319,4 +325,96 @@ fn exports(seeds: &mut Seeds) {
     seeds.push(("import", b"\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00".to_vec()));
     seeds.push(("import", b"\xfd7zXZ\0\0\x04".to_vec()));
     seeds.push(("import", [export, vec![0; 9000]].concat()));
+}
+
+/// One answer to each question, as daemons give them, and what else may stand in its place.
+fn answers(seeds: &mut Seeds) {
+    let instance = "{\"name\":\"web1\",\"type\":\"container\",\"status\":\"Running\",\"profiles\":[\"default\"],\
+        \"created_at\":\"2026-11-20T08:53:37Z\",\"config\":{\"volatile.uuid\":\"u\",\"volatile.eth0.hwaddr\":\"00:16\"},\
+        \"devices\":null,\"ephemeral\":false,\"expanded_devices\":{\"root\":{\"type\":\"disk\",\"path\":\"/\",\
+        \"pool\":\"default\"},\"eth0\":{\"type\":\"nic\",\"parent\":\"br0\"}},\"snapshots\":[{\"name\":\"web1/s0\",\
+        \"expires_at\":\"0001-01-01T00:00:00Z\",\"stateful\":true}]}";
+    let operation = "{\"id\":\"a-1\",\"description\":\"Backing up instance\",\"status\":\"Running\",\"status_code\":103,\
+        \"err\":\"\",\"metadata\":{\"create_backup_progress\":\"1%\"},\"resources\":{\"instances\":\
+        [\"/1.0/instances/web1?project=lab\"],\"backups\":[\"/1.0/backups/b\"]}}";
+    for (number, question) in (0..).zip(Question::ALL) {
+        let metadata = match question {
+            Question::Server => {
+                "{\"api_extensions\":[\"direct_backup\"],\"auth\":\"trusted\",\"config\":{\"a\":1.5},\"environment\":\
+                 {\"server\":\"incus\",\"server_version\":\"7.0\",\"server_name\":\"lab\",\"server_clustered\":false,\
+                 \"server_pid\":7,\"certificate_fingerprint\":\"ab\"}}"
+                    .to_owned()
+            }
+            Question::Projects => "[{\"name\":\"default\",\"config\":{\"features.images\":\"true\"}}]".to_owned(),
+            Question::Instances => format!("[{instance},{instance}]"),
+            Question::Instance | Question::Change => instance.to_owned(),
+            Question::Snapshots | Question::Backups => "[{\"name\":\"web1/s0\",\"created_at\":\"x\"}]".to_owned(),
+            Question::Pools => "[{\"name\":\"default\",\"driver\":\"zfs\"}]".to_owned(),
+            Question::Profiles => "[{\"name\":\"p\",\"devices\":{\"root\":{\"path\":\"/\"}}}]".to_owned(),
+            Question::Networks => "[{\"name\":\"br0\",\"type\":\"bridge\",\"managed\":true}]".to_owned(),
+            Question::Operation => operation.to_owned(),
+            Question::Operations => format!("{{\"running\":[{operation}],\"success\":null}}"),
+            Question::Resources => "{\"space\":{\"used\":5,\"total\":9}}".to_owned(),
+            Question::Start => "null".to_owned(),
+        };
+        let sync = format!("{{\"type\":\"sync\",\"status_code\":200,\"metadata\":{metadata}}}");
+        seeds.push(("answer", with(number, sync.as_bytes())));
+        let started = format!("{{\"type\":\"async\",\"operation\":\"/1.0/operations/a-1\",\"metadata\":{metadata}}}");
+        seeds.push(("answer", with(0x20 | number, started.as_bytes())));
+    }
+    let refused = b"{\"type\":\"error\",\"error\":\"No space left\\n\\u001b[0m\",\"error_code\":507}";
+    seeds.push(("answer", with(0x80, refused)));
+    seeds.push(("answer", with(0x40, b"<html>Not Found</html>")));
+    let failed = b"{\"type\":\"sync\",\"metadata\":{\"status\":\"Failure\",\"status_code\":400,\"err\":\"It failed\"}}";
+    seeds.push(("answer", with(9, failed)));
+}
+
+fn codecs(seeds: &mut Seeds) {
+    let text = b"All that glitters is not gold. ".repeat(8);
+    for chosen in [1, 2, 3, 0x81, 0x82, 0x83] {
+        seeds.push(("codec", with(chosen, &text)));
+    }
+    seeds.push(("codec", with(0, &text)));
+    seeds.push(("codec", with(0, b"\x1f\x8b\x08\x1f\0\0\0\0\0\x03\x02\0ab")));
+    seeds.push(("codec", with(0, &zstd_of(&text))));
+    // A frame that asks for a window of two gigabytes, and a block header of xz for a dictionary of four.
+    seeds.push(("codec", with(0, b"\x28\xb5\x2f\xfd\0\xa8\x01\0\0")));
+    seeds.push(("codec", with(0, b"\xfd7zXZ\0\0\x01\x69\x22\xde\x36\x02\0\x21\x01\x28\0\0\0\xe6\xa0\x11\xb3")));
+}
+
+fn zstd_of(plain: &[u8]) -> Vec<u8> {
+    zstd::stream::encode_all(plain, 1).expect("there is memory")
+}
+
+fn rows(seeds: &mut Seeds) {
+    let pack = SegmentPack { id: PackId::from_bytes([1; 32]), bytes: 70_000, directory: directory() };
+    let statement = Statement::of(&pack);
+    seeds.push(("index_row", with(0, &encode_mark(&[(1, statement), (7, statement)]))));
+    seeds.push(("index_row", with(0, &encode_mark(&[]))));
+    for chosen in [1, 4] {
+        seeds.push(("index_row", with(chosen, &head_bytes(RepositoryId::from_bytes([chosen; 32])))));
+    }
+    let places: Vec<_> = (0..).zip(directory().locations()).map(|(number, (_, at))| place(number, &at)).collect();
+    for chosen in [2, 2 + 3 * 7, 2 + 3 * 14, 2 + 3 * 5] {
+        seeds.push(("index_row", with(chosen, &places.concat())));
+    }
+}
+
+/// Recipes of a few parts: honest ones, and one of each lie.
+fn rebuilds(seeds: &mut Seeds) {
+    // Two parts: chunks, envelope, zeros, and the first chunk again.
+    let part = [&[5, 0, 200, 9, 4, 65, 12, 0, 0, 3, 6, 255, 0, 1, 201, 99][..], &[100, 0]].concat();
+    let honest = [&[2][..], &part, &part, &[0, 0, 10]].concat();
+    seeds.push(("rebuild", honest.clone()));
+    seeds.push(("rebuild", vec![0]));
+    for lie in 251..=255 {
+        seeds.push(("rebuild", [&[1][..], &part[..part.len() - 1], &[lie, 3, 0, 0, 10]].concat()));
+    }
+    for kind in 0..4 {
+        let step = [&[1, 2, 0, 200, 9, 7, 0, 0][..], &[kind, 5, 1, 0, 0, 0, 0, 10]].concat();
+        seeds.push(("rebuild", step));
+    }
+    for lie in [254, 255] {
+        seeds.push(("rebuild", [&[1][..], &part, &[lie, 7, 10]].concat()));
+    }
 }
