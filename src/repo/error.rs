@@ -118,6 +118,17 @@ pub enum RepoError {
     Worker,
 }
 
+impl RepoError {
+    /// Whether what was read is not what was stored, so that another copy of it may be sound.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } | Self::DamagedFrame { .. } | Self::WrongChunk { .. } => true,
+            Self::Store(error) => matches!(error.kind, StoreErrorKind::Truncated { .. }),
+            _ => false,
+        }
+    }
+}
+
 /// What is wrong with a frame, as the rest of the sentence; the frame itself is named already.
 fn problem_of(error: &FrameError) -> String {
     match error {

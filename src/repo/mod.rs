@@ -25,7 +25,7 @@ pub use error::RepoError;
 pub use keyring::{KeyringError, Locks, SlotSummary};
 pub use objects::{ObjectDefect, decode_point_body, encode_point_body};
 pub use parts::{Rows, read_part};
-pub use reader::{Reader, cut_chunk, read_frame};
+pub use reader::{Reader, bytes_at, cut_chunk, read_frame};
 pub use record::{Condemned, Fact as NoteFact, Note, REASON_BYTES_MAX, SessionRecord};
 pub use reindex::Refreshed;
 pub use session::{Commit, Session};

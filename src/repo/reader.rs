@@ -1,9 +1,10 @@
 //! Reading chunks back: from ids to places, from places to frames, each frame read and opened once while it is needed.
 //!
 //! A chunk is believed only if its id is that of its bytes. A pack that is gone when it is to be read was deleted by a
-//! prune that copied what is in use: the reader looks again and goes on with the same chunk.
+//! prune that copied what is in use: the reader looks again and goes on with the same chunk. Of a chunk that stands in
+//! several packs any sound copy will do.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::crypto::FrameOpener;
@@ -23,6 +24,8 @@ pub struct Reader<'r> {
     frames: FrameCache,
     /// Facts of packs that no segment names, read from the packs themselves once something is missing.
     unnamed: Option<MemoryIndex>,
+    /// Places that turned out not to hold what they should: whole frames, and single chunks.
+    unsound: HashSet<(Option<ChunkId>, Fact)>,
 }
 
 /// A frame in memory, and when it was last used.
@@ -66,27 +69,53 @@ impl<'r> Reader<'r> {
     pub fn new(repository: &'r Repository) -> Result<Self, RepoError> {
         repository.read_keys()?;
         let view = View::for_reading(repository)?;
-        Ok(Self { repository, view, openers: HashMap::new(), frames: FrameCache::default(), unnamed: None })
+        let (openers, frames, unsound) = (HashMap::new(), FrameCache::default(), HashSet::new());
+        Ok(Self { repository, view, openers, frames, unnamed: None, unsound })
     }
 
     /// The plain bytes of a chunk.
     pub fn chunk(&mut self, chunk: ChunkRef) -> Result<Vec<u8>, RepoError> {
         let fact = self.place(chunk)?;
         let (fact, frame) = self.frame_of(chunk, fact)?;
-        cut_chunk(self.repository, chunk.id, fact.pack, fact.at, &frame).map(<[u8]>::to_vec)
+        Ok(bytes_at(&frame, fact.at).to_vec())
     }
 
-    /// The decoded frame that holds a chunk, which stood at `fact` when it was looked up, and where it stands now.
+    /// The decoded frame that holds a chunk, which stood at `fact` when it was looked up, and where in it the chunk's
+    /// bytes are, which have been compared with its id.
     pub fn frame_of(&mut self, chunk: ChunkRef, fact: Fact) -> Result<(Fact, Arc<Vec<u8>>), RepoError> {
-        match self.frame(fact.pack, fact.at) {
-            Err(RepoError::Gone { .. }) => {
-                self.look_again()?;
-                let fact = self.place(chunk)?;
-                let frame = self.frame(fact.pack, fact.at)?;
-                Ok((fact, frame))
-            }
-            other => Ok((fact, other?)),
+        let (mut fact, mut has_looked_again) = (fact, false);
+        loop {
+            let failure = match self.sound_frame(chunk.id, fact) {
+                Ok(frame) => return Ok((fact, frame)),
+                Err(RepoError::Gone { .. }) if !has_looked_again => {
+                    has_looked_again = true;
+                    self.look_again()?;
+                    fact = self.place(chunk)?;
+                    continue;
+                }
+                Err(error) if error.is_damage() => error,
+                Err(error) => return Err(error),
+            };
+            fact = match self.place(chunk) {
+                Err(RepoError::MissingChunk { .. }) => return Err(failure),
+                other => other?,
+            };
         }
+    }
+
+    /// The decoded frame at a place that holds a chunk; a place that does not is not given again.
+    fn sound_frame(&mut self, id: ChunkId, fact: Fact) -> Result<Arc<Vec<u8>>, RepoError> {
+        let (read, unsound) = match self.frame(fact.pack, fact.at) {
+            Ok(frame) => {
+                let cut = cut_chunk(self.repository, id, fact.pack, fact.at, &frame).map(|_| ());
+                (cut.map(|()| frame), (Some(id), fact))
+            }
+            Err(error) => (Err(error), (None, whole_frame(fact))),
+        };
+        if read.as_ref().is_err_and(RepoError::is_damage) {
+            self.unsound.insert(unsound);
+        }
+        read
     }
 
     /// Whether a decoded frame is in memory; it then stays there for a while.
@@ -133,7 +162,10 @@ impl<'r> Reader<'r> {
         if let Some(unnamed) = &self.unnamed {
             facts.extend(unnamed.facts(&[chunk.id])?.concat());
         }
-        facts.retain(|fact| fact.at.len == chunk.len);
+        facts.retain(|fact| {
+            let places = [(Some(chunk.id), *fact), (None, whole_frame(*fact))];
+            fact.at.len == chunk.len && !places.iter().any(|place| self.unsound.contains(place))
+        });
         Ok(self.view.best(&facts).copied())
     }
 
@@ -165,6 +197,17 @@ impl<'r> Reader<'r> {
     }
 }
 
+/// What all places in one frame have in common.
+fn whole_frame(fact: Fact) -> Fact {
+    Fact { at: Location { offset: 0, len: 0, ..fact.at }, ..fact }
+}
+
+/// The bytes at a place in its decoded frame; none if the frame is too short.
+pub fn bytes_at(frame: &[u8], at: Location) -> &[u8] {
+    let (offset, len) = (at.offset as usize, at.len as usize);
+    frame.get(offset..offset.saturating_add(len)).unwrap_or_default()
+}
+
 /// Reads, opens and decompresses one frame.
 pub fn read_frame(
     repository: &Repository,
@@ -189,9 +232,7 @@ pub fn cut_chunk<'f>(
     at: Location,
     frame: &'f [u8],
 ) -> Result<&'f [u8], RepoError> {
-    let (offset, len) = (at.offset as usize, at.len as usize);
-    frame
-        .get(offset..offset.saturating_add(len))
+    Some(bytes_at(frame, at))
         .filter(|bytes| repository.id_key().chunk_id(bytes) == id)
         .ok_or_else(|| RepoError::WrongChunk { chunk: id, pack: layout::pack(pack).to_string() })
 }

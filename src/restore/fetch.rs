@@ -47,7 +47,12 @@ static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
 /// One piece of the stream, ready to be written.
 enum Piece {
     Envelope(Vec<u8>),
-    Chunk { chunk: ChunkRef, fact: Fact, frame: Arc<Vec<u8>> },
+    /// A verified chunk and where in its frame it stands.
+    Chunk {
+        chunk: ChunkRef,
+        fact: Fact,
+        frame: Arc<Vec<u8>>,
+    },
     Zeros(u64),
 }
 
@@ -69,7 +74,7 @@ pub fn write_stream(
                     return Err(FetchError::Stopped);
                 }
                 let before = output.written;
-                output.piece(repository, piece)?;
+                output.piece(piece)?;
                 monitor.event(Event::Advanced { bytes: output.written - before });
             }
         }
@@ -87,16 +92,15 @@ struct Output<'o> {
 }
 
 impl Output<'_> {
-    fn piece(&mut self, repository: &Repository, piece: &Piece) -> Result<(), FetchError> {
+    fn piece(&mut self, piece: &Piece) -> Result<(), FetchError> {
         match piece {
             Piece::Envelope(bytes) => {
                 self.recipe.envelope(bytes);
                 self.write(bytes)
             }
             Piece::Chunk { chunk, fact, frame } => {
-                let bytes = repo::cut_chunk(repository, chunk.id, fact.pack, fact.at, frame)?;
                 self.recipe.chunk(*chunk);
-                self.write(bytes)
+                self.write(repo::bytes_at(frame, fact.at))
             }
             Piece::Zeros(len) => {
                 self.recipe.zeros(*len);
@@ -227,8 +231,8 @@ impl<'r> Fetcher<'r> {
             if !self.reader.has_frame(fact.pack, fact.at.frame) {
                 match self.reader.opener(fact.pack) {
                     Ok(opener) => missing.push((fact, opener)),
-                    // The pack is gone: the chunk finds its new place when its turn comes.
-                    Err(RepoError::Gone { .. }) => {}
+                    // The pack is gone or damaged: the chunk finds another place when its turn comes, if there is one.
+                    Err(error) if matches!(error, RepoError::Gone { .. }) || error.is_damage() => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -241,7 +245,7 @@ impl<'r> Fetcher<'r> {
         for (frame, fact) in frames {
             match frame {
                 Ok(frame) => self.reader.keep_frame(fact.pack, fact.at.frame, Arc::new(frame)),
-                Err(RepoError::Gone { .. }) => {}
+                Err(error) if matches!(error, RepoError::Gone { .. }) || error.is_damage() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use holdall::backup::{ImportRequest, Run, import};
 use holdall::check::{CheckLevel, Report, Severity, check};
 use holdall::monitor::Silent;
 use holdall::repo::Repository;
@@ -189,5 +190,39 @@ fn a_backup_heals_what_a_check_marked() {
     import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
     for (_, point) in points(&repository) {
         assert!(export_bytes(&repository, &point) == bytes, "the old point is whole again, too");
+    }
+}
+
+/// Two processes that do not know of each other store the same chunks, each in packs of its own.
+#[test]
+fn a_sound_copy_is_read_where_the_other_is_damaged() {
+    let store = Arc::new(MemoryStore::new());
+    let one = init(Arc::<MemoryStore>::clone(&store));
+    let other = reopen(Arc::<MemoryStore>::clone(&store));
+    let bytes = [tar_of_noise(20, 600), noise(3, 5000)].concat();
+    let clock = crate::fixture::clock();
+    let mut runs = [&one, &other].map(|repository| Run::begin(repository, &Silent, &clock, "host").unwrap());
+    for run in &mut runs {
+        let (label, server, input) = (String::new(), String::new(), &mut &bytes[..]);
+        let source = Some("file:x".parse().unwrap());
+        import(run, ImportRequest { label, input, bytes: None, source, server }).unwrap();
+    }
+    for run in runs {
+        assert_eq!(run.finish().unwrap().made.len(), 1);
+    }
+    for pack in objects(&store).into_iter().filter(|name| name.as_str().starts_with("packs/")) {
+        let len = store.get(&pack, usize::MAX).unwrap().len();
+        for at in (0..len).step_by(len / 20 + 1) {
+            let repository = reopen(copy_with(&store, |name, mut bytes| {
+                if *name == pack {
+                    bytes[at] ^= 1;
+                }
+                Some(bytes)
+            }));
+            assert!(!check_data(&repository).is_clean());
+            for (_, point) in points(&repository) {
+                assert!(export_bytes(&repository, &point) == bytes, "{pack} at {at}");
+            }
+        }
     }
 }
