@@ -1,7 +1,8 @@
 //! A point that a writer made up: its table, parts and steps say whatever the input does.
 //!
-//! Who holds a write key can store such a point, sealed as well as any. What is honest comes back; what is not is
-//! refused, and a check that finds nothing wrong leaves nothing but the digests to differ.
+//! Who holds a write key can store such a point, sealed as well as any. What is honest comes back, whatever a segment
+//! says of where it stands; what is not is refused, and a check that finds nothing wrong leaves nothing but the digests
+//! to differ.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::sync::Arc;
 use holdall::check::{CheckLevel, check};
 use holdall::clock::Timestamp;
 use holdall::codec::Encoder;
-use holdall::crypto::{KeyFile, SlotKey};
-use holdall::id::{ChunkId, PackId, RunId};
+use holdall::crypto::seal::{FreeName, seal_free_from};
+use holdall::crypto::{Aead, Fresh, KeyFile, SlotKey};
+use holdall::id::{ChunkId, PackId, RunId, SegmentId};
 use holdall::monitor::Silent;
-use holdall::pack::PackKind;
+use holdall::pack::{PackKind, Segment, SegmentPack};
 use holdall::point::{Consistency, Content, Point, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
 use holdall::repo::{Catalog, Repository, Session, SessionRecord, Writer};
@@ -53,6 +55,8 @@ struct Maker<'r, 'a> {
     stream: Vec<u8>,
     hasher: RecipeHasher,
     is_honest: bool,
+    /// How a segment lies about where chunks stand, if one does.
+    misled: Option<u8>,
 }
 
 impl Maker<'_, '_> {
@@ -160,7 +164,7 @@ impl Maker<'_, '_> {
         ChunkRef { id: ChunkId::from_bytes([8; 32]), len: 1 }
     }
 
-    fn content(mut self) -> (Content, Vec<u8>, bool) {
+    fn content(mut self) -> (Content, Made) {
         let mut table = Encoder::new();
         for _ in 0..self.words.byte() % 6 {
             let row = self.part();
@@ -173,6 +177,7 @@ impl Maker<'_, '_> {
             table.truncate(usize::from(amount));
             self.is_honest = false;
         }
+        self.misled = (lie == 253).then_some(amount);
         let mut chunks = Vec::new();
         for bytes in table.chunks(usize::from(self.words.byte()) * 8 + 1) {
             chunks.push(self.store(PackKind::Meta, bytes));
@@ -188,8 +193,38 @@ impl Maker<'_, '_> {
         let recipe_digest = self.hasher.finish();
         let stream_xxh3 = xxh3_128(&self.stream);
         let content = Content { stream_len, stream_xxh3, recipe_digest, table: chunks, packs: self.packs };
-        (content, self.stream, self.is_honest)
+        (content, Made { stream: self.stream, is_honest: self.is_honest, misled: self.misled })
     }
+}
+
+/// What the point should be.
+struct Made {
+    stream: Vec<u8>,
+    is_honest: bool,
+    misled: Option<u8>,
+}
+
+/// Stores a segment that names every pack and says something else of its frames than the pack itself does.
+fn mislead(repository: &Repository, how: u8) {
+    let mut segment = Segment::default();
+    for (id, bytes) in repository.list_packs().expect("memory does not fail") {
+        let mut directory = repository.read_directory(id, bytes).expect("it was just stored");
+        let frames = &mut directory.frames;
+        match how % 4 {
+            0 => frames.reverse(),
+            1 => frames.iter_mut().for_each(|frame| frame.chunks.reverse()),
+            2 => frames.iter_mut().for_each(|frame| frame.sealed_len = frame.sealed_len / 2 + 1),
+            _ => frames.iter_mut().flat_map(|frame| &mut frame.chunks).for_each(|chunk| chunk.len = chunk.len / 2 + 1),
+        }
+        segment.packs.push(SegmentPack { id, bytes, directory });
+    }
+    let mut fresh = Fresh::fixed(Aead::Aes256Gcm, [how; 32]);
+    let sealed = seal_free_from::<SegmentId>(&mut fresh, repository.write_keys(), &segment.encode());
+    let (id, sealed) = sealed.expect("it can be sealed");
+    let name = format!("index/{}", SegmentId::from_bytes(*id.name())).parse().expect("it is a name");
+    let _ = repository.store().put(&name, &[&sealed]).expect("memory does not fail");
+    // One that no decoder takes is damage, and then nobody is misled.
+    let _ = repository.refresh_index().expect("memory does not fail");
 }
 
 /// A pipe that breaks after so many bytes.
@@ -230,12 +265,16 @@ pub fn rebuild(data: &[u8]) {
         stream: Vec::new(),
         hasher: RecipeHasher::new(),
         is_honest: true,
+        misled: None,
     };
-    let (content, stream, is_honest) = maker.content();
+    let (content, made) = maker.content();
     let committed = session.commit(&repository, point(run, now, content));
-    assert!(committed.is_ok() || !is_honest, "an honest point is refused: {committed:?}");
+    assert!(committed.is_ok() || !made.is_honest, "an honest point is refused: {committed:?}");
+    if let Some(how) = made.misled {
+        mislead(&repository, how);
+    }
     if committed.is_ok() {
-        judge(&repository, &stream, is_honest);
+        judge(&repository, &made);
     }
 }
 
@@ -257,7 +296,9 @@ fn point(run: RunId, now: Timestamp, content: Content) -> Point {
     }
 }
 
-fn judge(repository: &Repository, stream: &[u8], is_honest: bool) {
+fn judge(repository: &Repository, made: &Made) {
+    let Made { stream, is_honest, misled } = made;
+    let says_nothing = |clean: bool| clean || misled.is_some();
     let catalog = Catalog::read(repository, &Silent).expect("memory does not fail");
     let [(_, point)] = catalog.points() else { panic!("the point was committed") };
     let report = check(repository, CheckLevel::ReadData, &Silent).expect("memory does not fail");
@@ -267,8 +308,8 @@ fn judge(repository: &Repository, stream: &[u8], is_honest: bool) {
         Ok(_) => {
             assert!(out.0.len() as u64 == point.content.stream_len);
             assert!(xxh3_128(&out.0) == point.content.stream_xxh3, "other bytes than the point's were written");
-            assert!(report.is_clean(), "it comes back, and a check says {:?}", report.findings);
-            assert!(!is_honest || out.0 == stream);
+            assert!(says_nothing(report.is_clean()), "it comes back, and a check says {:?}", report.findings);
+            assert!(!is_honest || out.0 == *stream);
         }
         Err(error) => {
             assert!(!is_honest, "an honest point does not come back: {error} {:?}", error.source);
@@ -277,5 +318,5 @@ fn judge(repository: &Repository, stream: &[u8], is_honest: bool) {
             assert!(!report.is_clean() || only_seen_by_writing, "a check found nothing, but {:?}", error.source);
         }
     }
-    assert!(!is_honest || report.is_clean(), "an honest point is called {:?}", report.findings);
+    assert!(!is_honest || says_nothing(report.is_clean()), "an honest point is called {:?}", report.findings);
 }

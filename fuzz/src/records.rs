@@ -7,7 +7,7 @@ use holdall::limits::{CHUNK_BYTES_MAX, PART_BYTES_MAX, PART_PATH_BYTES_MAX};
 use holdall::pack::{Directory, Segment, decode_directory};
 use holdall::point::Point;
 use holdall::recipe::{ChunkRef, Part, PartBuilder, RecipeHasher, Step, TableRow};
-use holdall::repo::{Condemned, Config, Note, SessionRecord};
+use holdall::repo::{Condemned, Config, Note, SessionRecord, decode_point_body, encode_point_body};
 use holdall::source::Source;
 
 use super::choice;
@@ -131,9 +131,15 @@ fn build(data: &[u8]) {
 pub fn point(data: &[u8]) {
     let (chosen, data) = choice(data);
     if chosen & 1 == 0 {
+        let name = "points/x".parse().expect("it is a name");
         if let Ok(point) = Point::decode(data) {
             assert!(point.encode() == data, "a point has two forms");
             let _ = (point.source.to_string(), point.started.to_string());
+            let body = encode_point_body(&point).expect("what was decoded is within the limits");
+            assert!(decode_point_body(&name, &body).is_ok_and(|again| again == point), "its body is another point");
+        }
+        if let Ok(point) = decode_point_body(&name, data) {
+            assert!(Point::decode(&point.encode()) == Ok(point), "a body holds a point that cannot be stored");
         }
     } else {
         let mut from = Decoder::new(data);

@@ -13,7 +13,7 @@ use holdall::index::rows::{Statement, encode_mark, head_bytes, place};
 use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack, Trailer};
 use holdall::point::{Consistency, Content, Original, Point, ServerRecord, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, Step, TableRow};
-use holdall::repo::{Condemned, Config, Note, NoteFact, SessionRecord};
+use holdall::repo::{Condemned, Config, Note, NoteFact, SessionRecord, encode_point_body};
 use holdall::source::{Selector, Source};
 
 /// Inputs by target. The vectors are the directory `format-spec/vectors`.
@@ -151,7 +151,7 @@ fn points() -> Vec<Point> {
             stream_xxh3: 7,
             recipe_digest: [4; 32],
             table: vec![ChunkRef { id: ChunkId::from_bytes([5; 32]), len: 100 }],
-            packs: vec![PackId::from_bytes([6; 32]); 3],
+            packs: [6, 7, 8].map(|n| PackId::from_bytes([n; 32])).to_vec(),
         },
         statistics: Statistics { members: 1, chunks: 2, new_chunks: 3, new_bytes: 4, stored_bytes: 5 },
     };
@@ -187,6 +187,7 @@ fn records(seeds: &mut Seeds) {
 
     for point in points() {
         seeds.push(("point", with(0, &point.encode())));
+        seeds.push(("point", with(0, &encode_point_body(&point).expect("it can be stored"))));
         seeds.push(("point", with(1, &encoded(&|out| point.source.encode(out)))));
     }
     for text in ["volume:lab/fast/data", "bucket:fast/data", "image:abcdef", "directory:", "server:"] {
@@ -414,7 +415,7 @@ fn rebuilds(seeds: &mut Seeds) {
         let step = [&[1, 2, 0, 200, 9, 7, 0, 0][..], &[kind, 5, 1, 0, 0, 0, 0, 10]].concat();
         seeds.push(("rebuild", step));
     }
-    for lie in [254, 255] {
-        seeds.push(("rebuild", [&[1][..], &part, &[lie, 7, 10]].concat()));
+    for (lie, amount) in [(254, 7), (255, 7), (253, 0), (253, 1), (253, 2), (253, 3)] {
+        seeds.push(("rebuild", [&[1][..], &part, &[lie, amount, 10]].concat()));
     }
 }
