@@ -30,6 +30,9 @@ const STREAM_BYTES_MAX: usize = 1 << 20;
 /// The most steps of a part, so that an input is tried in no time.
 const STEPS_MAX: u8 = 24;
 
+/// A reference to a chunk that nobody has.
+const NOTHING: ChunkRef = ChunkRef { id: ChunkId::from_bytes([8; 32]), len: 1 };
+
 /// Takes bytes from an input; zeros when it is used up.
 struct Words<'a>(&'a [u8]);
 
@@ -137,7 +140,7 @@ impl Maker<'_, '_> {
     fn row(&mut self, part: &Part, envelope_len: u64) -> TableRow {
         let mut stored = part.encode();
         let stream_len = part.steps.iter().map(Step::len).sum();
-        let mut row = TableRow { part: self.none(), stream_len, envelope_len, first_path: b"path".to_vec() };
+        let mut row = TableRow { part: NOTHING, stream_len, envelope_len, first_path: b"path".to_vec() };
         match self.words.byte() {
             255 => stored.truncate(usize::from(self.words.byte())),
             254 => row.stream_len = self.words.short().into(),
@@ -157,11 +160,6 @@ impl Maker<'_, '_> {
             row.part = self.store(PackKind::Meta, &stored);
         }
         row
-    }
-
-    /// A reference to nothing.
-    fn none(&self) -> ChunkRef {
-        ChunkRef { id: ChunkId::from_bytes([8; 32]), len: 1 }
     }
 
     fn content(mut self) -> (Content, Made) {

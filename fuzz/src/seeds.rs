@@ -330,14 +330,14 @@ fn exports(seeds: &mut Seeds) {
 
 /// One answer to each question, as daemons give them, and what else may stand in its place.
 fn answers(seeds: &mut Seeds) {
-    let instance = "{\"name\":\"web1\",\"type\":\"container\",\"status\":\"Running\",\"profiles\":[\"default\"],\
-        \"created_at\":\"2026-11-20T08:53:37Z\",\"config\":{\"volatile.uuid\":\"u\",\"volatile.eth0.hwaddr\":\"00:16\"},\
-        \"devices\":null,\"ephemeral\":false,\"expanded_devices\":{\"root\":{\"type\":\"disk\",\"path\":\"/\",\
-        \"pool\":\"default\"},\"eth0\":{\"type\":\"nic\",\"parent\":\"br0\"}},\"snapshots\":[{\"name\":\"web1/s0\",\
-        \"expires_at\":\"0001-01-01T00:00:00Z\",\"stateful\":true}]}";
-    let operation = "{\"id\":\"a-1\",\"description\":\"Backing up instance\",\"status\":\"Running\",\"status_code\":103,\
-        \"err\":\"\",\"metadata\":{\"create_backup_progress\":\"1%\"},\"resources\":{\"instances\":\
-        [\"/1.0/instances/web1?project=lab\"],\"backups\":[\"/1.0/backups/b\"]}}";
+    let instance = r#"{"name":"web1","type":"container","status":"Running","profiles":["default"],
+        "created_at":"2026-11-20T08:53:37Z","config":{"volatile.uuid":"u","volatile.eth0.hwaddr":"00:16"},
+        "devices":null,"ephemeral":false,"expanded_devices":{"root":{"type":"disk","path":"/","pool":"default"},
+        "eth0":{"type":"nic","parent":"br0"}},
+        "snapshots":[{"name":"web1/s0","expires_at":"0001-01-01T00:00:00Z","stateful":true}]}"#;
+    let operation = r#"{"id":"a-1","description":"Backing up instance","status":"Running","status_code":103,"err":"",
+        "metadata":{"create_backup_progress":"1%"},"resources":{"backups":["/1.0/backups/b"],
+        "instances":["/1.0/instances/web1?project=lab"]}}"#;
     for (number, question) in (0..).zip(Question::ALL) {
         let metadata = match question {
             Question::Server => {

@@ -201,14 +201,12 @@ impl World {
     /// A handle that can read, of any process or of a new one.
     fn reader(&mut self) -> usize {
         let can_read = |handle: &Handle| handle.access == Access::Full;
-        match self.handles.iter().rposition(can_read) {
-            Some(found) => found,
-            None => {
-                let repository = self.open_with(&key_file(), None).unwrap();
-                self.handles.push(Handle { repository, access: Access::Full, cache: None });
-                self.handles.len() - 1
-            }
+        if let Some(found) = self.handles.iter().rposition(can_read) {
+            return found;
         }
+        let repository = self.open_with(&key_file(), None).unwrap();
+        self.handles.push(Handle { repository, access: Access::Full, cache: None });
+        self.handles.len() - 1
     }
 
     fn next_stream(&mut self) -> (String, Stream) {
@@ -283,10 +281,8 @@ impl World {
         let failure = [Failure::Io, Failure::NoSpace, Failure::Unreachable][self.dice.below(3)];
         let handle = self.any_handle();
         let is_crash = self.dice.one_in(2);
-        self.store.plan([match is_crash {
-            true => Fault::crash(call, effect),
-            false => Fault { effect, ..Fault::refuse(call, failure) },
-        }]);
+        let refusal = Fault { effect, ..Fault::refuse(call, failure) };
+        self.store.plan([if is_crash { Fault::crash(call, effect) } else { refusal }]);
         let count = 1 + self.dice.below(2);
         let made = self.import(handle, count);
         self.store.plan([]);
