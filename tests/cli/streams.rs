@@ -90,7 +90,8 @@ fn archives_of_gnu_tar_come_back() {
     let script = "
         mkdir -p tree/$(printf 'd%.0s' $(seq 90))/$(printf 'e%.0s' $(seq 90))
         cd tree/d*/e*
-        printf hello >$(printf 'n%.0s' $(seq 200)) && ln n* hard && ln -s $(printf 'l%.0s' $(seq 250)) soft && mkfifo pipe
+        printf hello >$(printf 'n%.0s' $(seq 200)) && ln n* hard && mkfifo pipe
+        ln -s $(printf 'l%.0s' $(seq 250)) soft
         cd ../..
         truncate -s 40M sparse && printf x | dd of=sparse bs=1 seek=20000000 conv=notrunc status=none
         truncate -s 60M holes

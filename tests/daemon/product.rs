@@ -291,9 +291,8 @@ fn a_killed_backup_leaves_nothing_on_incus_7() {
     a_killed_backup_leaves_nothing(Product::Incus7);
 }
 
-#[test]
-fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none() {
-    let Some(lab) = Lab::lxd() else { return };
+fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none(product: Product) {
+    let Some(lab) = Lab::open(product) else { return };
     let holdall = Holdall::new(&lab);
     launch_large(&lab, "c");
     lab.run(&["stop", "--force", "c"]);
@@ -317,6 +316,16 @@ fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none() {
     }
     assert_eq!(left_on_the_daemon(&lab, "c"), Vec::<String>::new());
     holdall.succeeds(&["check"]);
+}
+
+#[test]
+fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none_on_lxd() {
+    a_killed_restore_leaves_nothing_but_a_whole_instance_or_none(Product::Lxd);
+}
+
+#[test]
+fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none_on_incus_7() {
+    a_killed_restore_leaves_nothing_but_a_whole_instance_or_none(Product::Incus7);
 }
 
 #[test]

@@ -372,7 +372,7 @@ impl From<BackupError> for CliError {
             BackupError::Daemon(error) => error.into(),
             BackupError::Repository(error) | BackupError::Identity(IdentityError::Repository(error)) => error.into(),
             BackupError::Identity(IdentityError::OtherFingerprint { .. }) => Self::new(Code::Taken, line).hint(
-                "give this server another name with --server-name, or use --adopt if it is the same one, installed anew",
+                "give this server another name with --server-name, or use --adopt if it is the same, installed anew",
             ),
             BackupError::Identity(IdentityError::Nameless | IdentityError::BadName { .. }) => {
                 Self::new(Code::Usage, line).hint("give it one with --server-name")
