@@ -1,4 +1,4 @@
-//! One attempt to make a point of one instance: look at it, export it, and look at it again.
+//! One attempt to make a point of one source: look at it, export it, and look at it again.
 //!
 //! An export that ended is not an export that is complete: the daemon takes no lock, and an instance that is deleted or
 //! renamed meanwhile ends as a shorter archive with every sign of success. Only what the archive proves and what the
@@ -6,13 +6,12 @@
 
 use crate::backup::accept::{Accepted, Padding, Rejection};
 use crate::backup::leftovers::TemporaryName;
+use crate::backup::look::Look;
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
 use crate::backup::run::Run;
 use crate::backup::space;
 use crate::clock::Timestamp;
-use crate::daemon::{
-    Daemon, DaemonError, ExportRequest, Instance, InstanceKind, Layout, Mode, Progress, Route, Snapshots, Status,
-};
+use crate::daemon::{Daemon, DaemonError, ExportRequest, Layout, Mode, Progress, Route, Snapshots, Subject};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
 use crate::point::{Consistency, Point, REMARKS_MAX, ServerRecord, StreamForm};
@@ -43,9 +42,18 @@ pub enum StagingCheck {
 /// Why an attempt made no point.
 #[derive(Debug, thiserror::Error)]
 pub enum AttemptError {
-    /// The instance is not there.
-    #[error("There is no such instance on the server; see `backup --dry-run --all` for what there is")]
-    NoSuchInstance,
+    /// It is not there.
+    #[error("There is no such {what} on the server; see `backup --dry-run --all` for what there is")]
+    NoSuchSource {
+        /// What it would be.
+        what: &'static str,
+    },
+    /// The server has it, but makes no exports of such things, or this program does not take them.
+    #[error("It cannot be backed up, for {reason}")]
+    Unsupported {
+        /// Why.
+        reason: String,
+    },
     /// The daemon could not do it.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
@@ -152,19 +160,21 @@ fn make(
 ) -> Result<Point, AttemptError> {
     let daemon = circumstances.daemon;
     let started = run.clock.now();
-    let before = look(daemon, source)?.ok_or(AttemptError::NoSuchInstance)?;
-    if consistency(&before, &before.summary.status) == Consistency::Fuzzy
-        && before.summary.kind == InstanceKind::VirtualMachine
-        && circumstances.fuzzy == Fuzzy::Refuse
-    {
+    let Some(subject) = Subject::of(source) else {
+        return Err(AttemptError::Unsupported { reason: "it is no instance and no volume".to_owned() });
+    };
+    let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
+    if let Some(reason) = before.unsupported() {
+        return Err(AttemptError::Unsupported { reason });
+    }
+    if before.is_disk() && before.consistency(&before) == Consistency::Fuzzy && circumstances.fuzzy == Fuzzy::Refuse {
         return Err(AttemptError::WouldBeFuzzy);
     }
     if route == Route::Staged {
-        check_room(circumstances, source, &before)?;
+        check_room(circumstances, source, &subject, &before)?;
     }
     let request = ExportRequest {
-        project: source.project().unwrap_or_default().to_owned(),
-        name: source.name.clone(),
+        subject: subject.clone(),
         backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
         expires_at: later(started, STAGED_MICROS_MAX),
         snapshots: circumstances.snapshots,
@@ -176,10 +186,10 @@ fn make(
         .acceptor
         .verdict(&recorded.ending, Padding::Forbidden)
         .map_err(|reason| AttemptError::Rejected { reason })?;
-    let after = look(daemon, source)?;
-    let remarks = compare(&before, after.as_ref(), &accepted)?;
-    let status = after.map_or(before.summary.status.clone(), |after| after.summary.status);
-    let consistency = consistency(&before, &status);
+    let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
+    let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
+    let remarks = compare(&subject, &before, &after, &accepted)?;
+    let consistency = before.consistency(&after);
     Ok(Point {
         run: run.id,
         source: source.clone(),
@@ -191,14 +201,10 @@ fn make(
         original: None,
         consistency,
         remarks,
-        description: before.json,
+        description: before.into_json(),
         content: recorded.content,
         statistics: recorded.statistics,
     })
-}
-
-fn look(daemon: &dyn Daemon, source: &Source) -> Result<Option<Instance>, DaemonError> {
-    daemon.instance(source.project().unwrap_or_default(), &source.name)
 }
 
 /// Exports and stores the stream.
@@ -231,24 +237,16 @@ fn stream(
     Ok(recorded)
 }
 
-/// The same instance, with every snapshot that the export holds? Other changes are allowed and remarked.
-fn compare(before: &Instance, after: Option<&Instance>, accepted: &Accepted) -> Result<Vec<String>, AttemptError> {
-    let changed = |what: &str| AttemptError::Changed { what: what.to_owned() };
-    let after = after.ok_or_else(|| changed("The instance was deleted or renamed"))?;
-    let identity = |instance: &Instance| {
-        let summary = &instance.summary;
-        (summary.uuid.clone(), summary.generation.clone(), summary.created_at.clone())
-    };
-    if identity(before) != identity(after) {
-        return Err(changed("The instance was replaced or restored"));
+/// The same thing, with every snapshot that the export holds? Other changes are allowed and remarked.
+fn compare(subject: &Subject, before: &Look, after: &Look, accepted: &Accepted) -> Result<Vec<String>, AttemptError> {
+    let changed = |what: String| AttemptError::Changed { what };
+    if before.identity() != after.identity() {
+        return Err(changed(format!("The {} was replaced or restored", subject.noun())));
     }
-    let names = |instance: &Instance| -> Vec<String> {
-        instance.snapshots.iter().map(|snapshot| snapshot.name.clone()).collect()
-    };
-    let (earlier, present) = (names(before), names(after));
+    let (earlier, present) = (before.snapshots(), after.snapshots());
     for name in &accepted.index.snapshots {
         if !present.contains(name) {
-            return Err(changed(&format!("Snapshot {name} was deleted or renamed")));
+            return Err(changed(format!("Snapshot {name} was deleted or renamed")));
         }
     }
     let mut remarks: Vec<String> = accepted.warning.iter().cloned().collect();
@@ -258,8 +256,10 @@ fn compare(before: &Instance, after: Option<&Instance>, accepted: &Accepted) -> 
     for name in earlier.iter().filter(|name| !accepted.index.snapshots.contains(name)) {
         remarks.push(format!("Snapshot {name} is not in this point"));
     }
-    if before.summary.status != after.summary.status {
-        remarks.push(format!("The instance went from {} to {}", before.summary.status, after.summary.status));
+    if let (Some(earlier), Some(now)) = (before.status(), after.status())
+        && earlier != now
+    {
+        remarks.push(format!("The instance went from {earlier} to {now}"));
     }
     Ok(fit(remarks))
 }
@@ -277,27 +277,20 @@ fn fit(mut remarks: Vec<String>) -> Vec<String> {
     remarks
 }
 
-/// What the export of an instance shows that had one status before and another after.
-fn consistency(before: &Instance, after: &Status) -> Consistency {
-    let quiet = |status: &Status| matches!(status, Status::Stopped | Status::Frozen);
-    let summary = &before.summary;
-    if summary.status == Status::Stopped && *after == Status::Stopped {
-        return Consistency::Stopped;
-    }
-    let driver = summary.root.as_ref().and_then(|root| root.driver.as_deref());
-    // These two drivers export a container from a snapshot that they take; a virtual machine's disk is read live.
-    let snapshots = matches!(driver, Some("btrfs" | "zfs")) && summary.kind == InstanceKind::Container;
-    if snapshots || quiet(&summary.status) && quiet(after) { Consistency::CrashConsistent } else { Consistency::Fuzzy }
-}
-
-fn check_room(circumstances: &Circumstances<'_>, source: &Source, before: &Instance) -> Result<(), AttemptError> {
+fn check_room(
+    circumstances: &Circumstances<'_>,
+    source: &Source,
+    subject: &Subject,
+    before: &Look,
+) -> Result<(), AttemptError> {
     if circumstances.staging == StagingCheck::Skipped {
         return Ok(());
     }
-    let staging = circumstances.daemon.staging(source.project().unwrap_or_default())?;
+    let staging = circumstances.daemon.staging(subject.project())?;
     let last = (circumstances.last_stream)(source);
-    let snapshots = if circumstances.snapshots == Snapshots::Omit { 0 } else { before.snapshots.len() };
-    let needed = space::needed(staging.path.as_deref(), &before.summary, snapshots, last);
+    let snapshots = if circumstances.snapshots == Snapshots::Omit { 0 } else { before.snapshots().len() };
+    let directory = staging.daemon_directory.as_deref().and_then(|daemon| before.directory(daemon));
+    let needed = space::needed(directory.as_deref(), snapshots, last);
     match (staging.free_bytes, needed) {
         (Some(free), Some(needed)) if free >= needed => Ok(()),
         (Some(free), Some(needed)) => {

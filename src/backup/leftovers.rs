@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::daemon::{Daemon, DaemonError, Summary};
+use crate::daemon::{Daemon, DaemonError, Subject};
 use crate::id::{PointId, RepositoryId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::repo::{RepoError, Repository};
@@ -45,21 +45,21 @@ impl fmt::Display for TemporaryName {
     }
 }
 
-/// Removes what dead sessions of this repository left with these instances.
+/// Removes what dead sessions of this repository left with these.
 pub(super) fn remove(
     repository: &Repository,
     daemon: &dyn Daemon,
-    instances: &[Summary],
+    subjects: &[Subject],
     host: &str,
     monitor: &dyn Monitor,
 ) -> Result<(), RepoError> {
     let own = repository.id().to_string();
     let mut found = Vec::new();
-    for instance in instances {
+    for subject in subjects {
         // Deleted since it was listed, or not ours to look into: its own backup will tell.
-        let Ok(backups) = daemon.backups(&instance.project, &instance.name) else { continue };
+        let Ok(backups) = daemon.backups(subject) else { continue };
         let names = backups.into_iter().filter_map(|backup| TemporaryName::parse(&backup.name));
-        found.extend(names.filter(|name| own.starts_with(&name.repository)).map(|name| (instance, name)));
+        found.extend(names.filter(|name| own.starts_with(&name.repository)).map(|name| (subject.clone(), name)));
     }
     if found.is_empty() {
         return Ok(());
@@ -67,11 +67,11 @@ pub(super) fn remove(
     // A session is announced before anything is made under its name. So sessions are listed after the names were seen:
     // one that is missing then is over, and none that began meanwhile is taken for over.
     let sessions = repository.list_sessions()?;
-    for (instance, name) in found {
+    for (subject, name) in found {
         if is_over(repository, &sessions, &name, host)? {
             let backup = name.to_string();
-            let deleted = daemon.delete_backup(&instance.project, &instance.name, &backup);
-            tell(monitor, instance, &backup, deleted);
+            let deleted = daemon.delete_backup(&subject, &backup);
+            tell(monitor, &subject, &backup, deleted);
         }
     }
     Ok(())
@@ -91,8 +91,8 @@ fn is_over(repository: &Repository, sessions: &[PointId], name: &TemporaryName, 
     }
 }
 
-fn tell(monitor: &dyn Monitor, instance: &Summary, backup: &str, deleted: Result<(), DaemonError>) {
-    let object = format!("{}/{}", instance.project, instance.name);
+fn tell(monitor: &dyn Monitor, subject: &Subject, backup: &str, deleted: Result<(), DaemonError>) {
+    let object = subject.to_string();
     monitor.event(match deleted {
         Ok(()) => {
             Event::Said { object, message: format!("removed {backup}, which an interrupted run left on the daemon") }

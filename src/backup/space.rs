@@ -1,44 +1,19 @@
 //! How much room a staged export needs on the daemon's disk, where its database lives, too.
 //!
 //! Nobody can be asked: the daemon's interface has no such number. So the largest of what can be known counts: the last
-//! point's stream, and a walk of the instance's directory for each snapshot and the instance itself.
+//! point's stream, and a walk of the source's directory for each snapshot and the source itself.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::daemon::{InstanceKind, Summary};
-use crate::source::DEFAULT_PROJECT;
-
-/// Bytes that an export of the instance is expected to have, with a tenth to spare; `None` where nothing is known.
-pub(super) fn needed(
-    backups_directory: Option<&Path>,
-    instance: &Summary,
-    snapshots: usize,
-    last_stream: Option<u64>,
-) -> Option<u64> {
-    let walked = backups_directory
-        .and_then(Path::parent)
-        .and_then(|daemon| instance_directory(daemon, instance))
-        .map(|directory| walk(&directory).saturating_mul(snapshots as u64 + 1));
+/// Bytes that an export is expected to have, with a tenth to spare; `None` where nothing is known. `directory` is where
+/// the source lies, if that is known.
+pub(super) fn needed(directory: Option<&Path>, snapshots: usize, last_stream: Option<u64>) -> Option<u64> {
+    // An empty directory is a mount that other namespaces see and this one does not: nothing is known then.
+    let seen = directory.filter(|directory| fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()));
+    let walked = seen.map(|directory| walk(directory).saturating_mul(snapshots as u64 + 1));
     let last = last_stream.map(|bytes| bytes.saturating_add(bytes / 5));
     walked.max(last).map(|bytes| bytes.saturating_add(bytes / 10))
-}
-
-/// The directory of an instance in the daemon's, if it can be seen from here.
-fn instance_directory(daemon: &Path, instance: &Summary) -> Option<PathBuf> {
-    let pool = &instance.root.as_ref()?.pool;
-    let kind = match instance.kind {
-        InstanceKind::Container => "containers",
-        InstanceKind::VirtualMachine => "virtual-machines",
-    };
-    let name = if instance.project == DEFAULT_PROJECT {
-        instance.name.clone()
-    } else {
-        format!("{}_{}", instance.project, instance.name)
-    };
-    let directory = daemon.join("storage-pools").join(pool).join(kind).join(name);
-    // An empty directory is a mount that other namespaces see and this one does not: nothing is known then.
-    fs::read_dir(&directory).ok()?.next().map(|_| directory)
 }
 
 /// Length of everything in a directory as an archive has it: a header a file, contents padded, holes filled. Each link

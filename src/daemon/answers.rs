@@ -11,7 +11,7 @@ use super::local::{WRITABLE, changed};
 use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
 use super::operation::{End, Operation};
 use super::{
-    BackupEntry, Instance, InstanceChange, Network, Pool, Profile, Project, Server, Snapshot, Summary, instance_object,
+    BackupEntry, Instance, InstanceChange, Network, Pool, Profile, Project, Server, Snapshot, Subject, Summary,
 };
 
 /// What a daemon is asked.
@@ -120,7 +120,7 @@ pub const CHANGEABLE: [&str; WRITABLE.len()] = WRITABLE;
 
 /// Reads an answer of this HTTP status to a question.
 pub fn read(question: Question, status: u16, bytes: &[u8]) -> Result<Said, DaemonError> {
-    let object = &*instance_object(PROJECT, INSTANCE);
+    let object = &*Subject::instance(PROJECT, INSTANCE).to_string();
     let body = Answer::read(bytes.to_vec(), status, None, object)?.accepted(object)?;
     let nonsense = |problem| DaemonError::Protocol { object: object.to_owned(), problem };
     Ok(match question {

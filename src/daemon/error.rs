@@ -195,6 +195,11 @@ pub enum DaemonError {
 }
 
 impl DaemonError {
+    /// Whether no other question to the daemon would fare better.
+    pub(super) fn concerns_the_daemon(&self) -> bool {
+        matches!(self, Self::Stopped { .. } | Self::NoDaemon { .. } | Self::NoPermission { .. })
+    }
+
     /// The error that a reader of an [`Export`](super::Export) met: the one that the export put into `error`, or
     /// `error` itself about `object`.
     pub fn from_read(error: io::Error, object: &str) -> Self {

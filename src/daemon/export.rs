@@ -1,4 +1,4 @@
-//! One export of an instance: the choice of the way, the stream, and its end.
+//! One export: the choice of the way, the stream, and its end.
 //!
 //! A direct stream has no name, no length and no visible operation; a staged one is a file of known length that exists
 //! only after its operation succeeded, and that must be deleted. Whether the bytes make a complete export is not known
@@ -13,9 +13,7 @@ use super::api::{Answer, Api, Call, Target};
 use super::error::DaemonError;
 use super::http::{Body, HttpError, Method, Reply};
 use super::operation::{End, Operation, OperationId};
-use super::{
-    Completion, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Verdict, instance_object,
-};
+use super::{Completion, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject, Verdict};
 use crate::limits::DAEMON_OBJECT_BYTES_MAX;
 
 /// The type of everything that is no JSON. A direct stream is asked for with exactly this word.
@@ -31,7 +29,7 @@ pub(super) fn open(
     let exporter = Exporter {
         api,
         request,
-        object: instance_object(&request.project, &request.name),
+        object: request.subject.to_string(),
         index_version: server.has("backup_metadata_version").then_some(1),
     };
     let may_stream = request.route != Route::Staged && server.streams_exports();
@@ -46,9 +44,9 @@ pub(super) fn open(
 }
 
 /// Deletes a backup and waits for that; one that is gone already is no error.
-pub(super) fn delete_backup(api: &Api, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError> {
-    let object = backup_object(project, instance, backup);
-    let target = Target::new(&["instances", instance, "backups", backup])?.project(project);
+pub(super) fn delete_backup(api: &Api, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
+    let object = backup_object(subject, backup);
+    let target = subject.target(&["backups", backup])?;
     match api.change(&Call::new(Method::Delete, target, &object)) {
         Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
         // A deletion that nobody remembers is over; the caller's next listing tells.
@@ -58,8 +56,8 @@ pub(super) fn delete_backup(api: &Api, project: &str, instance: &str, backup: &s
     }
 }
 
-fn backup_object(project: &str, instance: &str, backup: &str) -> String {
-    format!("backup {backup} of {}", instance_object(project, instance))
+fn backup_object(subject: &Subject, backup: &str) -> String {
+    format!("backup {backup} of {subject}")
 }
 
 struct Exporter<'a> {
@@ -72,13 +70,14 @@ struct Exporter<'a> {
 
 impl Exporter<'_> {
     fn backups(&self) -> Result<Target, DaemonError> {
-        Ok(Target::new(&["instances", &self.request.name, "backups"])?.project(&self.request.project))
+        self.request.subject.target(&["backups"])
     }
 
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("compression_algorithm".to_owned(), "none".into());
-        body.insert("instance_only".to_owned(), (self.request.snapshots == Snapshots::Omit).into());
+        let without_snapshots = self.request.subject.without_snapshots().to_owned();
+        body.insert(without_snapshots, (self.request.snapshots == Snapshots::Omit).into());
         body.insert("optimized_storage".to_owned(), (self.request.layout == Layout::Optimized).into());
         if let Some(version) = self.index_version {
             body.insert("version".to_owned(), version.into());
@@ -88,7 +87,7 @@ impl Exporter<'_> {
 
     /// The direct stream, or `None` if the daemon made a stored backup instead; that is deleted again.
     fn direct(&self) -> Result<Option<Stream>, DaemonError> {
-        let running = || self.api.backups_in_progress(&self.request.project, &self.request.name, &self.object);
+        let running = || self.api.backups_in_progress(&self.request.subject, &self.object);
         // That the operation can be told is a help, not a condition.
         let before = running().ok();
         let call =
@@ -120,12 +119,12 @@ impl Exporter<'_> {
             self.nonsense("it stored a backup instead of streaming it, and does not say under which name")
         })?;
         let api = self.api.for_cleanup();
-        let first = delete_backup(&api, &self.request.project, &self.request.name, backup);
+        let first = delete_backup(&api, &self.request.subject, backup);
         if let Some(id) = id {
             // Whichever way it ends, there must be no backup afterwards.
             let _ = self.api.wait(&id, &self.object, &mut |_| ())?;
         }
-        delete_backup(&api, &self.request.project, &self.request.name, backup).and(first)
+        delete_backup(&api, &self.request.subject, backup).and(first)
     }
 
     /// The stream of a backup that the daemon has finished writing.
@@ -135,8 +134,7 @@ impl Exporter<'_> {
         body.insert("expires_at".to_owned(), self.request.expires_at.to_string().into());
         let mut staged = StagedBackup {
             api: self.api.for_cleanup(),
-            project: self.request.project.clone(),
-            instance: self.request.name.clone(),
+            subject: self.request.subject.clone(),
             name: self.request.backup_name.clone(),
             armed: false,
         };
@@ -155,9 +153,9 @@ impl Exporter<'_> {
         // A failed creation has removed its own, and if the name was taken the backup is somebody else's.
         staged.armed = !matches!(end, End::Failure(_));
         end.or_look(&self.object, || Err(DaemonError::OperationLost { object: self.object.clone() }))
-            .map_err(|error| error.name_taken_by(backup_object(&staged.project, &staged.instance, &staged.name)))?;
-        let target = Target::new(&["instances", &self.request.name, "backups", &self.request.backup_name, "export"])?;
-        let reply = self.api.open(&Call::get(target.project(&self.request.project), &self.object))?;
+            .map_err(|error| error.name_taken_by(backup_object(&staged.subject, &staged.name)))?;
+        let target = self.request.subject.target(&["backups", &self.request.backup_name, "export"])?;
+        let reply = self.api.open(&Call::get(target, &self.object))?;
         if reply.status != 200 || !is_octets(&reply) {
             let answer = self.api.answer(reply, &self.object, DAEMON_OBJECT_BYTES_MAX)?;
             answer.accepted(&self.object)?;
@@ -257,8 +255,7 @@ impl Export for Stream {
 /// A backup on the daemon's disk that is ours to delete.
 struct StagedBackup {
     api: Api,
-    project: String,
-    instance: String,
+    subject: Subject,
     name: String,
     armed: bool,
 }
@@ -266,7 +263,7 @@ struct StagedBackup {
 impl StagedBackup {
     fn delete(mut self) -> Result<(), DaemonError> {
         self.armed = false;
-        delete_backup(&self.api, &self.project, &self.instance, &self.name)
+        delete_backup(&self.api, &self.subject, &self.name)
     }
 }
 
@@ -274,7 +271,7 @@ impl Drop for StagedBackup {
     fn drop(&mut self) {
         if self.armed {
             // Best effort: it expires by itself, and the next run looks for leftovers.
-            let _ = delete_backup(&self.api, &self.project, &self.instance, &self.name);
+            let _ = delete_backup(&self.api, &self.subject, &self.name);
         }
     }
 }

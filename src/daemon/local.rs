@@ -4,8 +4,10 @@
 //! `operation` and `export`. Keeps nothing but what the daemon said about itself at first.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use rustix::fs::statvfs;
@@ -15,11 +17,14 @@ use super::api::{Answer, Api, Call, StopFlag, Target};
 use super::error::DaemonError;
 use super::http::{Method, Socket};
 use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
+use super::volume::WireVolume;
 use super::{
     Access, BackupEntry, Daemon, Export, ExportRequest, ImportRequest, Instance, InstanceChange, Listing, Network,
-    Pool, Profile, Progress, Project, Server, SocketHints, Staging, Summary, export, flavor, instance_object,
+    Pool, Profile, Progress, Project, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
+    VolumeSummary, export, flavor,
 };
 use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
+use crate::source::DEFAULT_PROJECT;
 
 /// What a client may write of an instance; the rest of its description is the daemon's.
 pub(super) const WRITABLE: [&str; 7] =
@@ -30,6 +35,9 @@ const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// The longest name of an instance in bytes: it becomes a host name.
 const INSTANCE_NAME_BYTES_MAX: usize = 63;
+
+/// The longest name of a volume in bytes: it becomes part of a file name, behind its project.
+const VOLUME_NAME_BYTES_MAX: usize = 128;
 
 /// A daemon on this machine.
 #[derive(Debug)]
@@ -87,6 +95,16 @@ impl LocalDaemon {
         Ok(wires.into_iter().map(|wire| wire.into_summary(project, |pool| self.driver(pool))).collect())
     }
 
+    fn list_volumes(&self, project: &str, pool: &Pool) -> Result<Vec<VolumeSummary>, DaemonError> {
+        let object = format!("the volumes of project {project} in pool {}", pool.name);
+        let place = ["storage-pools", pool.name.as_str(), "volumes", "custom"];
+        let wires: Vec<WireVolume> =
+            self.api.list(Target::new(&place)?.query("recursion", "1").project(project), &object)?;
+        let driver = Some(pool.driver.clone()).filter(|driver| !driver.is_empty());
+        let custom = wires.into_iter().filter(WireVolume::is_custom_volume);
+        Ok(custom.map(|wire| wire.into_summary(project, &pool.name, driver.clone())).collect())
+    }
+
     /// An object's metadata and version; `None` if it is not there.
     fn find(&self, target: Target, object: &str) -> Result<Option<(Value, Option<String>)>, DaemonError> {
         match self.api.call(&Call::get(target, object), DAEMON_OBJECT_BYTES_MAX)? {
@@ -116,16 +134,11 @@ impl LocalDaemon {
         }
     }
 
-    fn exists(&self, project: &str, name: &str) -> Result<bool, DaemonError> {
-        let target = Target::new(&["instances", name])?.project(project);
-        Ok(self.find(target, &instance_object(project, name))?.is_some())
-    }
-
     /// Judges an import whose operation is forgotten: if the daemon is the same process, the operation has ended, and
     /// only a success leaves an instance.
     fn judge_import(&self, request: &ImportRequest, before: &Server, object: &str) -> Result<(), DaemonError> {
-        if !self.exists(&request.project, &request.name)? {
-            let words = "the instance is not there after the import".to_owned();
+        if !self.exists(&request.subject)? {
+            let words = "it is not there after the import".to_owned();
             return Err(DaemonError::OperationFailed { object: object.to_owned(), words });
         }
         if self.server()?.pid == before.pid && before.pid != 0 {
@@ -164,11 +177,7 @@ impl Daemon for LocalDaemon {
         for project in self.projects()? {
             match self.list_project(&project.name) {
                 Ok(instances) => listing.instances.extend(instances),
-                Err(
-                    error @ (DaemonError::Stopped { .. }
-                    | DaemonError::NoDaemon { .. }
-                    | DaemonError::NoPermission { .. }),
-                ) => return Err(error),
+                Err(error) if error.concerns_the_daemon() => return Err(error),
                 Err(error) => listing.problems.push((project.name, error)),
             }
         }
@@ -176,13 +185,13 @@ impl Daemon for LocalDaemon {
     }
 
     fn instance(&self, project: &str, name: &str) -> Result<Option<Instance>, DaemonError> {
-        let object = instance_object(project, name);
-        let place = ["instances", name, "snapshots"];
-        let Some((value, _)) = self.find(Target::new(&["instances", name])?.project(project), &object)? else {
+        let subject = Subject::instance(project, name);
+        let object = subject.to_string();
+        let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
             self.require_project(project)?;
             return Ok(None);
         };
-        let target = Target::new(&place)?.query("recursion", "1").project(project);
+        let target = subject.target(&["snapshots"])?.query("recursion", "1");
         let snapshots: Vec<Value> = match self.api.list(target, &object) {
             Ok(snapshots) => snapshots,
             // It went away between the two requests.
@@ -191,6 +200,56 @@ impl Daemon for LocalDaemon {
         };
         let instance = Instance::read(value, snapshots, project, |pool| self.driver(pool));
         instance.map(Some).map_err(|problem| nonsense(&object, &problem))
+    }
+
+    fn volumes(&self) -> Result<VolumeListing, DaemonError> {
+        let mut listing = VolumeListing::default();
+        let pools = self.pools()?;
+        for project in self.projects()? {
+            // Where a project has no volumes of its own, its listing is that of the default one.
+            let shares = project.config.get("features.storage.volumes").is_none_or(|own| own != "true");
+            if project.name != DEFAULT_PROJECT && shares {
+                continue;
+            }
+            for pool in &pools {
+                match self.list_volumes(&project.name, pool) {
+                    Ok(volumes) => listing.volumes.extend(volumes),
+                    Err(error) if error.concerns_the_daemon() => return Err(error),
+                    Err(error) => {
+                        listing.problems.push((project.name, error));
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
+        let subject = Subject::volume(project, pool, name);
+        let object = subject.to_string();
+        let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
+            self.require_project(project)?;
+            self.require_pool(pool)?;
+            return Ok(None);
+        };
+        let target = subject.target(&["snapshots"])?.query("recursion", "1");
+        let snapshots: Vec<Value> = match self.api.list(target, &object) {
+            Ok(snapshots) => snapshots,
+            // It went away between the two requests.
+            Err(DaemonError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let volume = Volume::read(value, snapshots, (project, pool), self.driver(pool));
+        volume.map(Some).map_err(|problem| nonsense(&object, &problem))
+    }
+
+    fn exists(&self, subject: &Subject) -> Result<bool, DaemonError> {
+        if self.find(subject.target(&[])?, &subject.to_string())?.is_some() {
+            return Ok(true);
+        }
+        self.require_project(subject.project())?;
+        Ok(false)
     }
 
     fn export(
@@ -207,20 +266,25 @@ impl Daemon for LocalDaemon {
         body: &mut (dyn Read + Send),
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), DaemonError> {
-        let object = instance_object(&request.project, &request.name);
+        let subject = &request.subject;
+        let object = subject.to_string();
         let server = self.known()?;
         check_names(request)?;
-        self.require_project(&request.project)?;
-        if let Some(pool) = &request.pool {
+        self.require_project(subject.project())?;
+        let pool = match subject {
+            Subject::Instance { .. } => request.pool.as_ref(),
+            Subject::Volume { pool, .. } => Some(pool),
+        };
+        if let Some(pool) = pool {
             self.require_pool(pool)?;
         }
         // The last look before the upload: a taken name is noticed by the daemon only when it is too late.
-        if self.exists(&request.project, &request.name)? {
+        if self.exists(subject)? {
             return Err(DaemonError::NameTaken { object, words: String::new() });
         }
-        let mut call = Call::new(Method::Post, Target::new(&["instances"])?.project(&request.project), &object)
+        let mut call = Call::new(Method::Post, subject.collection()?, &object)
             .header("Content-Type", "application/octet-stream")
-            .header(server.flavor.name_header(), request.name.as_str());
+            .header(server.flavor.name_header(), subject.name());
         if let Some(pool) = &request.pool {
             call = call.header(server.flavor.pool_header(), pool.as_str());
         }
@@ -231,20 +295,19 @@ impl Daemon for LocalDaemon {
         self.api.wait(&id, &object, progress)?.or_look(&object, || self.judge_import(request, server, &object))
     }
 
-    fn backups(&self, project: &str, instance: &str) -> Result<Vec<BackupEntry>, DaemonError> {
-        let object = instance_object(project, instance);
-        let target = Target::new(&["instances", instance, "backups"])?.query("recursion", "1").project(project);
-        let wires: Vec<WireBackup> = self.api.list(target, &object)?;
+    fn backups(&self, subject: &Subject) -> Result<Vec<BackupEntry>, DaemonError> {
+        let target = subject.target(&["backups"])?.query("recursion", "1");
+        let wires: Vec<WireBackup> = self.api.list(target, &subject.to_string())?;
         Ok(wires.into_iter().map(BackupEntry::from).collect())
     }
 
-    fn delete_backup(&self, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError> {
-        export::delete_backup(&self.api, project, instance, backup)
+    fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
+        export::delete_backup(&self.api, subject, backup)
     }
 
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError> {
-        let object = instance_object(project, name);
-        let target = Target::new(&["instances", name])?.project(project);
+        let subject = Subject::instance(project, name);
+        let (object, target) = (subject.to_string(), subject.target(&[])?);
         let mut attempts = 1;
         loop {
             let Some((value, etag)) = self.find(target.clone(), &object)? else {
@@ -272,8 +335,9 @@ impl Daemon for LocalDaemon {
         snapshot: &str,
         expires_at: Option<&str>,
     ) -> Result<(), DaemonError> {
-        let object = format!("snapshot {snapshot} of {}", instance_object(project, instance));
-        let target = Target::new(&["instances", instance, "snapshots", snapshot])?.project(project);
+        let subject = Subject::instance(project, instance);
+        let object = format!("snapshot {snapshot} of {subject}");
+        let target = subject.target(&["snapshots", snapshot])?;
         let call = Call::new(Method::Patch, target.clone(), &object)
             .json(&json!({ "expires_at": expires_at.unwrap_or(NEVER) }));
         self.api.change(&call)?.or_look(&object, || {
@@ -286,26 +350,26 @@ impl Daemon for LocalDaemon {
     }
 
     fn rename_instance(&self, project: &str, from: &str, to: &str) -> Result<(), DaemonError> {
-        let object = instance_object(project, from);
-        let target = Target::new(&["instances", from])?.project(project);
+        let (from, to_be) = (Subject::instance(project, from), Subject::instance(project, to));
+        let (object, target) = (from.to_string(), from.target(&[])?);
         let end = self.api.change(&Call::new(Method::Post, target, &object).json(&json!({ "name": to })));
         let renamed = end.and_then(|end| {
             end.or_look(&object, || {
-                if self.exists(project, to)? && !self.exists(project, from)? {
+                if self.exists(&to_be)? && !self.exists(&from)? {
                     return Ok(());
                 }
                 Err(DaemonError::OperationLost { object: object.clone() })
             })
         });
-        renamed.map_err(|error| error.name_taken_by(instance_object(project, to)))
+        renamed.map_err(|error| error.name_taken_by(to_be.to_string()))
     }
 
     fn delete_instance(&self, project: &str, name: &str) -> Result<(), DaemonError> {
-        let object = instance_object(project, name);
-        let target = Target::new(&["instances", name])?.project(project);
+        let subject = Subject::instance(project, name);
+        let (object, target) = (subject.to_string(), subject.target(&[])?);
         let end = self.api.change(&Call::new(Method::Delete, target, &object))?;
         end.or_look(&object, || {
-            if !self.exists(project, name)? {
+            if !self.exists(&subject)? {
                 return Ok(());
             }
             Err(DaemonError::OperationLost { object: object.clone() })
@@ -333,17 +397,20 @@ impl Daemon for LocalDaemon {
     }
 
     fn staging(&self, project: &str) -> Result<Staging, DaemonError> {
-        let path = flavor::directory_of(self.socket()).map(|directory| directory.join("backups"));
-        let config = self.server()?.config;
+        let directory = flavor::directory_of(self.socket());
+        let server = self.server()?;
+        let daemon_directory = directory.as_ref().map(|directory| as_seen_by(server.pid, directory));
+        let (path, config) = (directory.map(|directory| directory.join("backups")), server.config);
         let volume = config
             .get(&format!("storage.project.{project}.backups_volume"))
             .or_else(|| config.get("storage.backups_volume"))
             .filter(|volume| !volume.is_empty());
-        let seen = path.as_ref().and_then(|path| statvfs(path).ok()).map(|it| it.f_bavail.saturating_mul(it.f_frsize));
+        let place = daemon_directory.as_ref().map(|directory| directory.join("backups"));
+        let seen = place.and_then(|place| statvfs(&place).ok()).map(|it| it.f_bavail.saturating_mul(it.f_frsize));
         let told = volume.and_then(|volume| self.free_in_pool(volume.split('/').next().unwrap_or_default()));
         // A pool counts blocks that only root may use, and the daemon's database may live on the same disk.
         let free_bytes = seen.into_iter().chain(told).min();
-        Ok(Staging { free_bytes, path })
+        Ok(Staging { free_bytes, path, daemon_directory })
     }
 }
 
@@ -356,13 +423,27 @@ impl LocalDaemon {
     }
 }
 
+/// A directory with the mounts of a process: daemons from a snap, and others, have their pools mounted for themselves
+/// alone. As it is where that process cannot be looked into, or where its directory is another one.
+fn as_seen_by(pid: u64, directory: &Path) -> PathBuf {
+    let same = |other: &Path| {
+        let (Ok(one), Ok(other)) = (fs::metadata(directory), fs::metadata(other)) else { return false };
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
+    };
+    let root = PathBuf::from(format!("/proc/{pid}/root"));
+    let theirs = directory.strip_prefix("/").ok().map(|relative| root.join(relative));
+    theirs.filter(|theirs| same(theirs)).unwrap_or_else(|| directory.to_owned())
+}
+
 /// Refuses before the upload what the daemon refuses after it, and what cannot stand in a header.
 fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
-    let name = &request.name;
-    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    if !plain || name.is_empty() || name.len() > INSTANCE_NAME_BYTES_MAX || name.starts_with('-') || name.ends_with('-')
-    {
-        return Err(DaemonError::BadName { name: name.clone(), what: "the name of an instance" });
+    let name = request.subject.name();
+    let (fits, what) = match &request.subject {
+        Subject::Instance { .. } => (fits_instance(name), "the name of an instance"),
+        Subject::Volume { .. } => (fits_volume(name), "the name of a volume"),
+    };
+    if !fits {
+        return Err(DaemonError::BadName { name: name.to_owned(), what });
     }
     match &request.pool {
         Some(pool) if pool.is_empty() || !pool.bytes().all(|byte| byte.is_ascii_graphic()) => {
@@ -370,6 +451,17 @@ fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
         }
         _ => Ok(()),
     }
+}
+
+fn fits_instance(name: &str) -> bool {
+    let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    plain && !name.is_empty() && name.len() <= INSTANCE_NAME_BYTES_MAX && !name.starts_with('-') && !name.ends_with('-')
+}
+
+fn fits_volume(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
+        && (1..=VOLUME_NAME_BYTES_MAX).contains(&name.len())
+        && !matches!(name, "." | "..")
 }
 
 /// The body of a PUT that makes the change.

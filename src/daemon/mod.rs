@@ -20,8 +20,10 @@ mod http;
 mod local;
 mod model;
 mod operation;
+mod subject;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -35,9 +37,10 @@ pub use model::{
     Access, AttachedVolume, BackupEntry, Devices, Instance, InstanceKind, Network, Nic, Pool, Profile, Project,
     RootDisk, Server, Snapshot, Status, Summary,
 };
+pub use subject::Subject;
+pub use volume::{Volume, VolumeContent, VolumeSummary};
 
 use crate::clock::Timestamp;
-use crate::source::DEFAULT_PROJECT;
 
 /// What this program asks of a daemon. Every call is complete when it returns; none needs another before it.
 pub trait Daemon: Send + Sync {
@@ -53,6 +56,16 @@ pub trait Daemon: Send + Sync {
     /// One instance. `None` only if the daemon has that project and no such instance in it.
     fn instance(&self, project: &str, name: &str) -> Result<Option<Instance>, DaemonError>;
 
+    /// The custom volumes of all projects and pools, each under the project that owns it; what cannot be read is
+    /// reported beside them.
+    fn volumes(&self) -> Result<VolumeListing, DaemonError>;
+
+    /// One custom volume. `None` only if the daemon has that project and that pool and no such volume in it.
+    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError>;
+
+    /// Whether there is one. An unknown project is an error, an unknown pool has none.
+    fn exists(&self, subject: &Subject) -> Result<bool, DaemonError>;
+
     /// Starts an export and returns its stream, whose first byte may wait for the daemon's whole copy. `progress` hears
     /// what the daemon says while it makes that copy.
     fn export(
@@ -61,7 +74,7 @@ pub trait Daemon: Send + Sync {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError>;
 
-    /// Makes an instance from an export. Refuses a name that is taken, which would damage the instance that has it, and
+    /// Makes an instance or a volume from an export. Refuses a name that is taken, which would damage what has it, and
     /// an unknown project or pool before anything is sent. When `body` fails, the daemon discards what it has got.
     fn import(
         &self,
@@ -70,11 +83,11 @@ pub trait Daemon: Send + Sync {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), DaemonError>;
 
-    /// The backups of an instance that the daemon keeps.
-    fn backups(&self, project: &str, instance: &str) -> Result<Vec<BackupEntry>, DaemonError>;
+    /// The backups of it that the daemon keeps.
+    fn backups(&self, subject: &Subject) -> Result<Vec<BackupEntry>, DaemonError>;
 
     /// Deletes a backup; one that is gone already is no error.
-    fn delete_backup(&self, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError>;
+    fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError>;
 
     /// Changes an instance's own configuration; what somebody else changes meanwhile stays. An empty change makes the
     /// daemon write its files anew, which an imported instance with snapshots needs before it can be recovered.
@@ -145,13 +158,13 @@ pub enum Route {
     Staged,
 }
 
-/// Whether an export takes the instance's snapshots along, each as a copy of all its data.
+/// Whether an export takes the snapshots along, each as a copy of all its data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Snapshots {
     /// With all of them.
     #[default]
     Include,
-    /// The instance alone.
+    /// The thing alone.
     Omit,
 }
 
@@ -168,10 +181,8 @@ pub enum Layout {
 /// Asks for an export. It is never compressed: compressed streams do not deduplicate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportRequest {
-    /// The instance's project.
-    pub project: String,
-    /// The instance.
-    pub name: String,
+    /// What to export.
+    pub subject: Subject,
     /// The name of the backup where one is staged, so that leftovers can be told: `[a-z0-9-]`, used once.
     pub backup_name: String,
     /// When the daemon shall delete a staged backup that nobody has deleted.
@@ -187,11 +198,9 @@ pub struct ExportRequest {
 /// Asks for an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImportRequest {
-    /// The project to import into.
-    pub project: String,
-    /// The instance's name; must be free.
-    pub name: String,
-    /// The pool, where another than the one in the export is wanted.
+    /// What to make; its name must be free.
+    pub subject: Subject,
+    /// The pool of an instance, where another than the one in the export is wanted.
     pub pool: Option<String>,
 }
 
@@ -235,6 +244,15 @@ pub struct Listing {
     pub problems: Vec<(String, DaemonError)>,
 }
 
+/// Custom volumes of all projects.
+#[derive(Debug, Default)]
+pub struct VolumeListing {
+    /// What could be read.
+    pub volumes: Vec<VolumeSummary>,
+    /// Projects that could not be read, and why.
+    pub problems: Vec<(String, DaemonError)>,
+}
+
 /// A change of an instance's own configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InstanceChange {
@@ -249,11 +267,8 @@ pub struct InstanceChange {
 pub struct Staging {
     /// Free bytes there, if that can be known.
     pub free_bytes: Option<u64>,
-    /// The directory, if it can be seen from here.
+    /// The directory, as the daemon calls it.
     pub path: Option<PathBuf>,
-}
-
-/// An instance in a message; the project only where it is not the default one.
-fn instance_object(project: &str, name: &str) -> String {
-    if project == DEFAULT_PROJECT { format!("instance {name}") } else { format!("instance {project}/{name}") }
+    /// The daemon's own directory, as it can be reached from here with the mounts that the daemon sees.
+    pub daemon_directory: Option<PathBuf>,
 }

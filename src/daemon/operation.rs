@@ -15,6 +15,7 @@ use super::Progress;
 use super::api::{Answer, Api, Body, Call, Target};
 use super::error::{DaemonError, tame};
 use super::model::or_default;
+use super::subject::Subject;
 use crate::limits::{DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, DAEMON_WAIT_SECONDS};
 
 /// Names an operation.
@@ -211,14 +212,10 @@ impl Api {
 
     /// The operations that back up an instance now or did until five seconds ago. The daemon does not tell which of
     /// them a direct stream belongs to.
-    pub fn backups_in_progress(
-        &self,
-        project: &str,
-        instance: &str,
-        object: &str,
-    ) -> Result<Vec<OperationId>, DaemonError> {
-        let target = Target::new(&["operations"])?.query("recursion", "1").project(project);
-        self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?.backups_of(instance, object)
+    pub fn backups_in_progress(&self, subject: &Subject, object: &str) -> Result<Vec<OperationId>, DaemonError> {
+        let target = Target::new(&["operations"])?.query("recursion", "1").project(subject.project());
+        let body = self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?;
+        body.backups_of(subject.name(), object)
     }
 }
 

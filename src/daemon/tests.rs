@@ -213,8 +213,7 @@ fn usual(seen: &Seen, flavor: &str, extensions: &[&str]) -> Vec<u8> {
 
 fn request(route: Route) -> ExportRequest {
     ExportRequest {
-        project: "default".to_owned(),
-        name: "web1".to_owned(),
+        subject: Subject::instance("default", "web1"),
         backup_name: "holdall-1".to_owned(),
         expires_at: Timestamp::from_micros(1_795_219_200_000_000).unwrap(),
         snapshots: Snapshots::Include,
@@ -571,7 +570,7 @@ fn importing(upload: Vec<u8>, end: Vec<u8>) -> Server {
 }
 
 fn into_web2() -> ImportRequest {
-    ImportRequest { project: "default".to_owned(), name: "web2".to_owned(), pool: None }
+    ImportRequest { subject: Subject::instance("default", "web2"), pool: None }
 }
 
 #[test]
@@ -641,13 +640,13 @@ fn a_taken_name_or_an_unknown_project_is_refused_before_the_upload() {
     });
     let error = taken.daemon().import(&into_web2(), &mut &b"tar"[..], &mut |_| ()).unwrap_err();
     assert_eq!(error.to_string(), "Instance web2 exists already");
-    let unknown = ImportRequest { project: "lab".to_owned(), ..into_web2() };
+    let unknown = ImportRequest { subject: Subject::instance("lab", "web2"), ..into_web2() };
     assert!(taken.daemon().import(&unknown, &mut &b"tar"[..], &mut |_| ()).is_err());
     let pool = ImportRequest { pool: Some("fast".to_owned()), ..into_web2() };
     let error = taken.daemon().import(&pool, &mut &b"tar"[..], &mut |_| ()).unwrap_err();
     assert_eq!(error.to_string(), "Not found: storage pool fast");
     for name in ["", "a b", "a_b", "-a", "a-", "ü", &"a".repeat(64)] {
-        let request = ImportRequest { name: name.to_owned(), ..into_web2() };
+        let request = ImportRequest { subject: Subject::instance("default", name), ..into_web2() };
         let error = taken.daemon().import(&request, &mut &b"tar"[..], &mut |_| ()).unwrap_err();
         assert!(matches!(error, DaemonError::BadName { .. }), "{error}");
     }

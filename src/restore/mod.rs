@@ -4,7 +4,10 @@ mod attributes;
 mod export;
 mod fetch;
 mod instance;
+mod target;
+mod upload;
+mod volume;
 
 pub use export::{Digest, ExportError, Exported, export};
 pub use fetch::{FetchError, write_stream};
-pub use instance::{RestoreError, RestoreTarget, Restored, restore};
+pub use target::{RestoreError, RestoreTarget, Restored, restore};

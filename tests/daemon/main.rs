@@ -5,6 +5,7 @@ mod lab;
 mod machines;
 mod product;
 mod tree;
+mod volumes;
 
 use std::fs;
 use std::path::Path;

@@ -12,7 +12,7 @@ use crate::lab::{Lab, Pool, Product};
 use crate::tree;
 
 fn rootfs(lab: &Lab, pool: Pool, name: &str) -> PathBuf {
-    lab.daemon_dir().join("storage-pools").join(pool.name()).join("containers").join(name).join("rootfs")
+    lab.pool_dir(pool).join("containers").join(name).join("rootfs")
 }
 
 fn shell(script: &str, directory: &Path) {
@@ -92,11 +92,8 @@ fn a_stopped_database_comes_back_file_by_file(product: Product) {
     lab.run(&["delete", "--force", "db"]);
     holdall.succeeds(&["restore", "db"]);
     for (name, pool) in [("db", Pool::Dir), ("twin", Pool::Dir), ("elsewhere", Pool::Btrfs)] {
-        // The btrfs pool of an Incus is mounted where only that daemon sees it.
-        if pool == Pool::Dir || product == Product::Lxd {
-            let after = tree::read(&rootfs(&lab, pool, name));
-            assert_eq!(tree::differences(&before, &after), Vec::<String>::new(), "{name}");
-        }
+        let after = tree::read(&rootfs(&lab, pool, name));
+        assert_eq!(tree::differences(&before, &after), Vec::<String>::new(), "{name}");
         lab.run(&["start", name]);
         assert_eq!(lab.sh(name, "cat /odd/plain"), "hello");
         lab.wait_for_postgres(name);

@@ -7,7 +7,7 @@ use holdall::backup::{
     Adopt, BackupError, BackupOptions, Fuzzy, IdentityError, Selection, StagingCheck, Summary, back_up, plan,
 };
 use holdall::daemon::fake::{FakeDaemon, FakeInstance, Fault};
-use holdall::daemon::{Daemon, DaemonError, Flavor, Snapshots};
+use holdall::daemon::{Daemon, DaemonError, Flavor, Snapshots, Subject};
 use holdall::id::{PointId, RunId, ServerId};
 use holdall::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX};
 use holdall::monitor::{Event, Monitor, Silent};
@@ -362,7 +362,7 @@ fn leftover(repository: &Repository, session: PointId) -> String {
 }
 
 fn backups(daemon: &FakeDaemon, instance: &str) -> Vec<String> {
-    daemon.backups("default", instance).unwrap().into_iter().map(|entry| entry.name).collect()
+    daemon.backups(&Subject::instance("default", instance)).unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
 #[test]
@@ -630,7 +630,7 @@ fn a_restore_goes_where_it_is_told_to() {
     restore(&repository, &daemon, "web1@latest", &point, &place, &Silent).unwrap();
     let request = daemon.imports().remove(0).request;
     assert_eq!(
-        (request.name.as_str(), request.project.as_str(), request.pool.as_deref()),
+        (request.subject.name(), request.subject.project(), request.pool.as_deref()),
         ("web2", "lab", Some("fast"))
     );
     assert!(daemon.instance("lab", "web2").unwrap().is_some());
@@ -711,6 +711,6 @@ fn a_point_of_a_file_is_no_instance() {
     let (_, point) = points(&repository).remove(0);
     let daemon = target();
     let refused = put_back(&repository, &daemon, &point).unwrap_err();
-    assert!(matches!(refused, RestoreError::NotAnInstance { .. }), "{refused}");
+    assert!(matches!(refused, RestoreError::NotImportable { .. }), "{refused}");
     assert_eq!(daemon.imports(), []);
 }

@@ -100,11 +100,11 @@ pub struct Init {
     pub no_parity: bool,
 }
 
-/// Back up instances, volumes and the server's configuration
+/// Back up instances and custom volumes
 #[derive(Arguments)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Backup {
-    /// What to back up: web1, lab/web1, volume:pool/data, bucket:pool/name, server:
+    /// What to back up: web1, lab/web1, volume:pool/data
     #[arg(value_name = "SOURCE", required_unless_present = "all")]
     pub sources: Vec<Selector>,
     /// Back up everything that the daemon has

@@ -378,9 +378,8 @@ impl From<BackupError> for CliError {
                 Self::new(Code::Usage, line).hint("give it one with --server-name")
             }
             BackupError::Untrusted => Self::new(Code::Daemon, line),
-            BackupError::Unsupported { .. } => {
-                Self::new(Code::Usage, line).hint("this version backs up instances; see `holdall backup --help`")
-            }
+            BackupError::Unsupported { .. } => Self::new(Code::Usage, line)
+                .hint("this version backs up instances and custom volumes; see `holdall backup --help`"),
             BackupError::OtherServer { .. } => {
                 Self::new(Code::NoSuch, line).hint("name its socket with --server SOCKET, or leave the server out")
             }
@@ -402,7 +401,9 @@ impl From<RestoreError> for CliError {
             }
             RestoreError::Fetch { .. } | RestoreError::Random(_) => Self::new(Code::Failed, line),
             RestoreError::Identity { .. } => Self::new(Code::Problems, line),
-            RestoreError::NotAnInstance { .. } => Self::new(Code::Usage, line),
+            RestoreError::NotImportable { .. } => {
+                Self::new(Code::Usage, line).hint("write it to a file with `holdall export`")
+            }
             RestoreError::NameTaken { .. } => {
                 Self::new(Code::Taken, line).hint("restore under another name with --as NAME")
             }

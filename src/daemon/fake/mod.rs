@@ -21,7 +21,8 @@ use super::error::DaemonError;
 use super::model::WireInstance;
 use super::{
     BackupEntry, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance, InstanceChange, Listing,
-    Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging, Verdict, instance_object,
+    Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging, Subject, Verdict, Volume,
+    VolumeListing,
 };
 
 /// What goes wrong during one attempt at an export or an import.
@@ -206,7 +207,8 @@ impl State {
     }
 
     fn instance(&mut self, project: &str, name: &str) -> Result<&mut Kept, DaemonError> {
-        let missing = || DaemonError::refusal(&instance_object(project, name), 404, "Instance not found");
+        let object = || Subject::instance(project, name).to_string();
+        let missing = || DaemonError::refusal(&object(), 404, "Instance not found");
         self.instances.get_mut(&key(project, name)).ok_or_else(missing)
     }
 
@@ -254,6 +256,14 @@ impl State {
                 _ => {}
             }
         }
+    }
+}
+
+/// Project and name of an instance: this daemon has nothing else.
+fn place(subject: &Subject) -> Result<(&str, &str), DaemonError> {
+    match subject {
+        Subject::Instance { project, name } => Ok((project, name)),
+        Subject::Volume { .. } => Err(DaemonError::NotFound { object: subject.to_string(), words: String::new() }),
     }
 }
 
@@ -310,7 +320,7 @@ impl Daemon for FakeDaemon {
     }
 
     fn instance(&self, project: &str, name: &str) -> Result<Option<Instance>, DaemonError> {
-        let object = instance_object(project, name);
+        let object = Subject::instance(project, name).to_string();
         let state = self.state();
         if !state.projects.contains(project) {
             return Err(DaemonError::NotFound { object: format!("project {project}"), words: String::new() });
@@ -321,25 +331,39 @@ impl Daemon for FakeDaemon {
         instance.map(Some).map_err(|problem| nonsense(&object, problem))
     }
 
+    fn exists(&self, subject: &Subject) -> Result<bool, DaemonError> {
+        let (project, name) = place(subject)?;
+        Ok(self.instance(project, name)?.is_some())
+    }
+
+    fn volumes(&self) -> Result<VolumeListing, DaemonError> {
+        Ok(VolumeListing::default())
+    }
+
+    fn volume(&self, _project: &str, _pool: &str, _name: &str) -> Result<Option<Volume>, DaemonError> {
+        Ok(None)
+    }
+
     fn export(
         &self,
         request: &ExportRequest,
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError> {
-        let object = instance_object(&request.project, &request.name);
+        let object = request.subject.to_string();
+        let (project, name) = place(&request.subject)?;
         let direct = request.route != Route::Staged && self.server()?.streams_exports();
         if request.route == Route::Direct && !direct {
             return Err(DaemonError::NotOffered { what: "a direct stream", object });
         }
         let mode = if direct { Mode::Direct } else { Mode::Staged };
         let mut state = self.state();
-        state.call(if direct { "stream" } else { "stage" }, &request.project, &request.name);
-        let kept = state.instance(&request.project, &request.name)?;
+        state.call(if direct { "stream" } else { "stage" }, project, name);
+        let kept = state.instance(project, name)?;
         let mut bytes = match request.snapshots {
             Snapshots::Include => kept.export.clone(),
             Snapshots::Omit => kept.export_instance_only.clone(),
         };
-        let faults = state.faults(&request.project, &request.name);
+        let faults = state.faults(project, name);
         for fault in &faults {
             match fault {
                 Fault::Refused(code, words) => return Err(DaemonError::refusal(&object, *code, words)),
@@ -354,7 +378,7 @@ impl Daemon for FakeDaemon {
         if mode == Mode::Staged {
             progress(Progress::Waiting("1MB (1MB/s)"));
             let expires_at = Some(request.expires_at.to_string());
-            state.keep_backup(&request.project, &request.name, &request.backup_name, expires_at);
+            state.keep_backup(project, name, &request.backup_name, expires_at);
         }
         drop(state);
         let (daemon, request) = (self.clone(), request.clone());
@@ -367,8 +391,9 @@ impl Daemon for FakeDaemon {
         body: &mut (dyn Read + Send),
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), DaemonError> {
-        let object = instance_object(&request.project, &request.name);
-        if self.instance(&request.project, &request.name)?.is_some() {
+        let object = request.subject.to_string();
+        let (project, name) = place(&request.subject)?;
+        if self.instance(project, name)?.is_some() {
             return Err(DaemonError::NameTaken { object, words: String::new() });
         }
         let faults = {
@@ -376,8 +401,8 @@ impl Daemon for FakeDaemon {
             if let Some(pool) = request.pool.as_ref().filter(|pool| !state.pools.contains_key(*pool)) {
                 return Err(DaemonError::NotFound { object: format!("storage pool {pool}"), words: String::new() });
             }
-            state.call("import", &request.project, &request.name);
-            state.faults(&request.project, &request.name)
+            state.call("import", project, name);
+            state.faults(project, name)
         };
         let mut bytes = Vec::new();
         let result = receive(&object, &faults, body, &mut bytes, progress)
@@ -385,17 +410,19 @@ impl Daemon for FakeDaemon {
         let accepted = result.is_ok();
         let mut state = self.state();
         state.imports.push(Imported { request: request.clone(), bytes, accepted });
-        state.instances.insert(key(&request.project, &request.name), result?);
+        state.instances.insert(key(project, name), result?);
         Ok(())
     }
 
-    fn backups(&self, project: &str, instance: &str) -> Result<Vec<BackupEntry>, DaemonError> {
+    fn backups(&self, subject: &Subject) -> Result<Vec<BackupEntry>, DaemonError> {
+        let (project, instance) = place(subject)?;
         let mut state = self.state();
         state.instance(project, instance)?;
         Ok(state.backups.get(&key(project, instance)).cloned().unwrap_or_default())
     }
 
-    fn delete_backup(&self, project: &str, instance: &str, backup: &str) -> Result<(), DaemonError> {
+    fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
+        let (project, instance) = place(subject)?;
         let mut state = self.state();
         state.call(&format!("delete-backup {backup}"), project, instance);
         state.drop_backup(project, instance, backup);
@@ -426,7 +453,7 @@ impl Daemon for FakeDaemon {
         state.call(&format!("expire {snapshot}"), project, instance);
         let kept = state.instance(project, instance)?;
         let found = kept.snapshots.iter_mut().find(|it| it.get("name") == Some(&snapshot.into()));
-        let object = format!("snapshot {snapshot} of {}", instance_object(project, instance));
+        let object = format!("snapshot {snapshot} of {}", Subject::instance(project, instance));
         let found = found.ok_or_else(|| DaemonError::refusal(&object, 404, "Snapshot not found"))?;
         set(found, "expires_at", expires_at.unwrap_or(NEVER).into());
         Ok(())
@@ -436,7 +463,10 @@ impl Daemon for FakeDaemon {
         let mut state = self.state();
         state.call(&format!("rename to {to}"), project, from);
         if state.instances.contains_key(&key(project, to)) {
-            return Err(DaemonError::NameTaken { object: instance_object(project, to), words: String::new() });
+            return Err(DaemonError::NameTaken {
+                object: Subject::instance(project, to).to_string(),
+                words: String::new(),
+            });
         }
         state.instance(project, from)?;
         state.interfere(&key(project, from), &[Fault::RenameInstance(to.to_owned())]);
@@ -448,7 +478,11 @@ impl Daemon for FakeDaemon {
         state.call("delete", project, name);
         let kept = state.instance(project, name)?;
         if kept.object.get("status").and_then(Value::as_str) == Some("Running") {
-            return Err(DaemonError::refusal(&instance_object(project, name), 400, "Instance is running"));
+            return Err(DaemonError::refusal(
+                &Subject::instance(project, name).to_string(),
+                400,
+                "Instance is running",
+            ));
         }
         state.instances.remove(&key(project, name));
         Ok(())
@@ -470,7 +504,7 @@ impl Daemon for FakeDaemon {
     }
 
     fn staging(&self, _project: &str) -> Result<Staging, DaemonError> {
-        Ok(Staging { free_bytes: self.state().free_bytes, path: None })
+        Ok(Staging { free_bytes: self.state().free_bytes, ..Staging::default() })
     }
 }
 
@@ -533,8 +567,8 @@ fn unpack(request: &ImportRequest, bytes: &[u8]) -> Result<Kept, String> {
     let index = index.ok_or("Backup is missing at \"backup/index.yaml\"")?;
     let mut object =
         index.pointer("/config/container").cloned().ok_or("Backup file is missing required information")?;
-    set(&mut object, "name", request.name.as_str().into());
-    set(&mut object, "project", request.project.as_str().into());
+    set(&mut object, "name", request.subject.name().into());
+    set(&mut object, "project", request.subject.project().into());
     set(&mut object, "status", "Stopped".into());
     let mut snapshots = index.pointer("/config/snapshots").and_then(Value::as_array).cloned().unwrap_or_default();
     for snapshot in &mut snapshots {
@@ -580,7 +614,9 @@ impl Read for FakeStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.begun {
             self.begun = true;
-            self.daemon.state().interfere(&key(&self.request.project, &self.request.name), &self.faults);
+            self.daemon
+                .state()
+                .interfere(&key(self.request.subject.project(), self.request.subject.name()), &self.faults);
         }
         let (end, broken) = self.end();
         let count = buffer.len().min(end - self.position);
@@ -623,8 +659,8 @@ impl Export for FakeStream {
 impl Drop for FakeStream {
     fn drop(&mut self) {
         if self.mode == Mode::Staged && !self.faults.contains(&Fault::LeftoverStays) {
-            let (project, name, backup) = (&self.request.project, &self.request.name, &self.request.backup_name);
-            self.daemon.state().drop_backup(project, name, backup);
+            let subject = &self.request.subject;
+            self.daemon.state().drop_backup(subject.project(), subject.name(), &self.request.backup_name);
         }
     }
 }

@@ -14,8 +14,7 @@ fn web1() -> FakeInstance {
 
 fn request(route: Route) -> ExportRequest {
     ExportRequest {
-        project: "default".to_owned(),
-        name: "web1".to_owned(),
+        subject: Subject::instance("default", "web1"),
         backup_name: "holdall-1".to_owned(),
         expires_at: Timestamp::from_micros(0).unwrap(),
         snapshots: Snapshots::Include,
@@ -74,7 +73,7 @@ fn both_ways_give_the_same_bytes_and_leave_nothing() {
         let daemon = faulty(flavor, &[]);
         let (bytes, completion) = run(&daemon, Route::Any).unwrap();
         assert_eq!((bytes, completion.mode), (web1().export(), mode));
-        assert_eq!(daemon.backups("default", "web1").unwrap(), []);
+        assert_eq!(daemon.backups(&Subject::instance("default", "web1")).unwrap(), []);
     }
     assert!(matches!(run(&faulty(Flavor::Lxd, &[]), Route::Direct), Err(DaemonError::NotOffered { .. })));
 }
@@ -83,7 +82,7 @@ fn both_ways_give_the_same_bytes_and_leave_nothing() {
 fn an_imported_export_is_an_instance_again_without_expiries() {
     let daemon = faulty(Flavor::Lxd, &[]);
     daemon.add_project("lab");
-    let request = ImportRequest { project: "lab".to_owned(), name: "web2".to_owned(), pool: None };
+    let request = ImportRequest { subject: Subject::instance("lab", "web2"), pool: None };
     daemon.import(&request, &mut web1().export().as_slice(), &mut |_| ()).unwrap();
     let (old, new) =
         (daemon.instance("default", "web1").unwrap().unwrap(), daemon.instance("lab", "web2").unwrap().unwrap());
@@ -135,13 +134,13 @@ fn failures_come_as_the_errors_that_the_real_client_gives() {
     assert!(matches!(fails(Flavor::Lxd, Fault::Refused(500, words)), DaemonError::Restricted { .. }));
     let daemon = faulty(Flavor::Lxd, &[Fault::LeftoverStays]);
     assert!(run(&daemon, Route::Any).unwrap().1.leftover.is_some());
-    assert_eq!(daemon.backups("default", "web1").unwrap().len(), 1);
+    assert_eq!(daemon.backups(&Subject::instance("default", "web1")).unwrap().len(), 1);
 }
 
 #[test]
 fn an_import_that_breaks_leaves_no_instance() {
     let bytes = web1().export();
-    let request = ImportRequest { project: "default".to_owned(), name: "web2".to_owned(), pool: None };
+    let request = ImportRequest { subject: Subject::instance("default", "web2"), pool: None };
     let daemon = faulty(Flavor::Lxd, &[]);
     let words = "no space left on device".to_owned();
     daemon.fault("default", "web2", &[Fault::ImportFailsAt(1, words)]);

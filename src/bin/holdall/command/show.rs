@@ -40,7 +40,8 @@ fn snapshots(description: &str) -> Vec<Snapshot> {
     let read = |snapshot: &serde_json::Value| {
         let name = snapshot.as_str().or_else(|| snapshot.get("name")?.as_str())?;
         Some(Snapshot {
-            name: name.to_owned(),
+            // Snapshots of volumes carry the volume's name.
+            name: name.rsplit('/').next().unwrap_or(name).to_owned(),
             created: moment(snapshot, "created_at"),
             expires: moment(snapshot, "expires_at"),
         })

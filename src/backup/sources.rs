@@ -1,19 +1,20 @@
-//! Backing up instances of a server: which ones, one after the other, each tried again where that can help.
+//! Backing up what a server has: which sources, one after the other, each tried again where that can help.
 
 use crate::backup::attempt::{AttemptError, Circumstances, Fuzzy, StagingCheck, attempt};
 use crate::backup::identity::{Adopt, IdentityError, identify};
+use crate::backup::inventory::Inventory;
 use crate::backup::leftovers;
 use crate::backup::run::{Run, Summary};
 use crate::clock::Clock;
-use crate::daemon::{self, Access, Daemon, DaemonError, Route, Snapshots};
+use crate::daemon::{Access, Daemon, DaemonError, Route, Snapshots};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::repo::{Catalog, RepoError, Repository};
-use crate::source::{Selector, Source, SourceKind};
+use crate::source::{Selector, Source};
 
 /// Which sources to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Every instance of every project.
+    /// Every instance and every custom volume of every project.
     All,
     /// These.
     Sources(Vec<Selector>),
@@ -97,14 +98,12 @@ pub fn plan(
 ) -> Result<(Vec<Planned>, Vec<Problem>), BackupError> {
     let server = daemon.server()?;
     let name = options.server_name.clone().unwrap_or(server.name);
-    let listing = daemon.instances()?;
-    let sources = select(&listing, selection, &name)?;
-    let planned = sources.into_iter().map(|source| {
-        let found = listing.instances.iter().find(|one| is(&source, one));
-        let what = found.map_or_else(|| "not on the server".to_owned(), |one| format!("{}, {}", one.kind, one.status));
+    let inventory = Inventory::read(daemon)?;
+    let planned = inventory.select(selection, &name)?.into_iter().map(|source| {
+        let what = inventory.describe(&source).unwrap_or_else(|| "not on the server".to_owned());
         Planned { source, what }
     });
-    Ok((planned.collect(), problems(&listing)))
+    Ok((planned.collect(), inventory.problems()))
 }
 
 /// Backs up.
@@ -122,9 +121,9 @@ pub fn back_up(
         return Err(BackupError::Untrusted);
     }
     let (name, record) = identify(repository, &server, options.server_name.as_deref(), options.adopt, clock.now())?;
-    let listing = daemon.instances()?;
-    let sources = select(&listing, selection, &name)?;
-    leftovers::remove(repository, daemon, &listing.instances, host, monitor)?;
+    let inventory = Inventory::read(daemon)?;
+    let sources = inventory.select(selection, &name)?;
+    leftovers::remove(repository, daemon, &inventory.subjects(), host, monitor)?;
     let lengths = last_streams(repository, monitor)?;
     let circumstances = Circumstances {
         daemon,
@@ -136,7 +135,7 @@ pub fn back_up(
         last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
     };
     let mut run = Run::begin(repository, monitor, clock, host)?;
-    for problem in problems(&listing) {
+    for problem in inventory.problems() {
         run.unreadable(problem);
     }
     let mut waiting: Vec<(Source, usize)> = sources.into_iter().rev().map(|source| (source, 0)).collect();
@@ -204,7 +203,7 @@ fn reason(error: &AttemptError, before: Option<String>) -> String {
 }
 
 /// The message with what caused it, in one line.
-fn describe(error: &dyn std::error::Error) -> String {
+pub(super) fn describe(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
@@ -215,46 +214,6 @@ fn describe(error: &dyn std::error::Error) -> String {
         cause = next.source();
     }
     text
-}
-
-fn is(source: &Source, instance: &daemon::Summary) -> bool {
-    source.name == instance.name && source.project() == Some(&instance.project)
-}
-
-fn problems(listing: &daemon::Listing) -> Vec<Problem> {
-    let problem = |(project, error): &(String, DaemonError)| Problem {
-        object: format!("project {project}"),
-        message: describe(error),
-    };
-    listing.problems.iter().map(problem).collect()
-}
-
-fn select(listing: &daemon::Listing, selection: &Selection, server: &str) -> Result<Vec<Source>, BackupError> {
-    match selection {
-        Selection::All => {
-            let mut sources: Vec<Source> =
-                listing.instances.iter().map(|one| Source::instance(server, &one.project, &one.name)).collect();
-            sources.sort_unstable();
-            Ok(sources)
-        }
-        Selection::Sources(selectors) => {
-            let mut sources = Vec::with_capacity(selectors.len());
-            for selector in selectors {
-                if !matches!(selector.kind, SourceKind::Instance { .. }) {
-                    return Err(BackupError::Unsupported { selector: selector.to_string() });
-                }
-                if selector.server.as_deref().is_some_and(|named| named != server) {
-                    let (selector, server) = (selector.to_string(), server.to_owned());
-                    return Err(BackupError::OtherServer { selector, server });
-                }
-                let source = selector.on(server);
-                if !sources.contains(&source) {
-                    sources.push(source);
-                }
-            }
-            Ok(sources)
-        }
-    }
 }
 
 /// Lengths of the streams in the repository, oldest first; unknown to write keys.

@@ -1,0 +1,150 @@
+//! What an attempt sees of its source on the daemon, before the export and after it.
+//!
+//! Instances and custom volumes are told from their successors, described and judged by the same rules; what differs
+//! between the two stands here.
+
+use std::path::{Path, PathBuf};
+
+use crate::daemon::{Daemon, DaemonError, Instance, InstanceKind, Status, Subject, Volume, VolumeContent};
+use crate::point::Consistency;
+use crate::source::DEFAULT_PROJECT;
+
+/// A source at one moment.
+pub(super) enum Look {
+    Instance(Box<Instance>),
+    /// With what the instances do that the volume is attached to.
+    Volume(Box<Volume>, Vec<Status>),
+}
+
+impl Look {
+    /// Looks; `None` if it is not there.
+    pub(super) fn at(daemon: &dyn Daemon, subject: &Subject) -> Result<Option<Self>, DaemonError> {
+        match subject {
+            Subject::Instance { project, name } => {
+                Ok(daemon.instance(project, name)?.map(|instance| Self::Instance(Box::new(instance))))
+            }
+            Subject::Volume { project, pool, name } => {
+                let Some(volume) = daemon.volume(project, pool, name)? else { return Ok(None) };
+                let mut users = Vec::new();
+                for (project, name) in &volume.summary.users {
+                    users.extend(daemon.instance(project, name)?.map(|instance| instance.summary.status));
+                }
+                Ok(Some(Self::Volume(Box::new(volume), users)))
+            }
+        }
+    }
+
+    /// What another one under the same name would differ in, as far as the daemon tells.
+    pub(super) fn identity(&self) -> [Option<&str>; 3] {
+        match self {
+            Self::Instance(instance) => {
+                let summary = &instance.summary;
+                [summary.uuid.as_deref(), summary.generation.as_deref(), Some(&summary.created_at)]
+            }
+            Self::Volume(volume, _) => {
+                let summary = &volume.summary;
+                let content = summary.config.get("size").map(String::as_str);
+                [summary.uuid.as_deref(), Some(&summary.created_at), content]
+            }
+        }
+    }
+
+    /// Names of its snapshots, oldest first.
+    pub(super) fn snapshots(&self) -> Vec<String> {
+        let snapshots = match self {
+            Self::Instance(instance) => &instance.snapshots,
+            Self::Volume(volume, _) => &volume.snapshots,
+        };
+        snapshots.iter().map(|snapshot| snapshot.name.clone()).collect()
+    }
+
+    /// The status of the instance itself.
+    pub(super) fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Instance(instance) => Some(&instance.summary.status),
+            Self::Volume(..) => None,
+        }
+    }
+
+    /// Whether it is the disk of a virtual machine, which no driver exports from a snapshot.
+    pub(super) fn is_disk(&self) -> bool {
+        match self {
+            Self::Instance(instance) => instance.summary.kind == InstanceKind::VirtualMachine,
+            Self::Volume(volume, _) => volume.summary.content == VolumeContent::Block,
+        }
+    }
+
+    /// Why it cannot be exported at all.
+    pub(super) fn unsupported(&self) -> Option<String> {
+        match self {
+            Self::Volume(volume, _) => match &volume.summary.content {
+                VolumeContent::Filesystem | VolumeContent::Block => None,
+                VolumeContent::Iso => Some("it is a disc image (ISO)".to_owned()),
+                VolumeContent::Other(word) => Some(format!("its content is of the type {word:?}")),
+            },
+            Self::Instance(_) => None,
+        }
+    }
+
+    /// What an export shows that began with this look and ended with `after`.
+    pub(super) fn consistency(&self, after: &Self) -> Consistency {
+        let every = |holds: fn(&Status) -> bool| self.users().iter().chain(after.users()).all(holds);
+        if every(|status| *status == Status::Stopped) {
+            return Consistency::Stopped;
+        }
+        // These two drivers export files from a snapshot that they take.
+        let snapshots = matches!(self.driver(), Some("btrfs" | "zfs")) && !self.is_disk();
+        if snapshots || every(|status| matches!(status, Status::Stopped | Status::Frozen)) {
+            Consistency::CrashConsistent
+        } else {
+            Consistency::Fuzzy
+        }
+    }
+
+    /// What those do that may write to it.
+    fn users(&self) -> &[Status] {
+        match self {
+            Self::Instance(instance) => std::slice::from_ref(&instance.summary.status),
+            Self::Volume(_, users) => users,
+        }
+    }
+
+    fn driver(&self) -> Option<&str> {
+        match self {
+            Self::Instance(instance) => instance.summary.root.as_ref()?.driver.as_deref(),
+            Self::Volume(volume, _) => volume.summary.driver.as_deref(),
+        }
+    }
+
+    /// Where it lies below the daemon's directory.
+    pub(super) fn directory(&self, daemon: &Path) -> Option<PathBuf> {
+        let (pool, kind, name) = match self {
+            Self::Instance(instance) => {
+                let summary = &instance.summary;
+                let kind = match summary.kind {
+                    InstanceKind::Container => "containers",
+                    InstanceKind::VirtualMachine => "virtual-machines",
+                };
+                let name = if summary.project == DEFAULT_PROJECT {
+                    summary.name.clone()
+                } else {
+                    format!("{}_{}", summary.project, summary.name)
+                };
+                (&summary.root.as_ref()?.pool, kind, name)
+            }
+            Self::Volume(volume, _) => {
+                let summary = &volume.summary;
+                (&summary.pool, "custom", format!("{}_{}", summary.project, summary.name))
+            }
+        };
+        Some(daemon.join("storage-pools").join(pool).join(kind).join(name))
+    }
+
+    /// The daemon's description, for the point.
+    pub(super) fn into_json(self) -> String {
+        match self {
+            Self::Instance(instance) => instance.json,
+            Self::Volume(volume, _) => volume.json,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What on a daemon can be exported and imported, and where its requests go.
+
+use std::fmt;
+
+use super::api::Target;
+use super::error::DaemonError;
+use crate::source::{DEFAULT_PROJECT, Source, SourceKind};
+
+/// One thing that a daemon makes backups of.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// A container or virtual machine.
+    Instance {
+        /// Its project.
+        project: String,
+        /// Its name.
+        name: String,
+    },
+    /// A custom volume.
+    Volume {
+        /// Its project.
+        project: String,
+        /// The pool that it lies in.
+        pool: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Subject {
+    /// An instance.
+    pub fn instance(project: &str, name: &str) -> Self {
+        Self::Instance { project: project.to_owned(), name: name.to_owned() }
+    }
+
+    /// A custom volume.
+    pub fn volume(project: &str, pool: &str, name: &str) -> Self {
+        Self::Volume { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
+    }
+
+    /// What a source is on its daemon; `None` for kinds that are no such thing.
+    pub fn of(source: &Source) -> Option<Self> {
+        match &source.kind {
+            SourceKind::Instance { project } => Some(Self::instance(project, &source.name)),
+            SourceKind::Volume { project, pool, .. } => Some(Self::volume(project, pool, &source.name)),
+            _ => None,
+        }
+    }
+
+    /// Its project.
+    pub fn project(&self) -> &str {
+        match self {
+            Self::Instance { project, .. } | Self::Volume { project, .. } => project,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Instance { name, .. } | Self::Volume { name, .. } => name,
+        }
+    }
+
+    /// What such a thing is called.
+    pub fn noun(&self) -> &'static str {
+        match self {
+            Self::Instance { .. } => "instance",
+            Self::Volume { .. } => "volume",
+        }
+    }
+
+    /// Where it is, or what is below it.
+    pub(super) fn target(&self, below: &[&str]) -> Result<Target, DaemonError> {
+        let own: &[&str] = match self {
+            Self::Instance { name, .. } => &["instances", name],
+            Self::Volume { pool, name, .. } => &["storage-pools", pool, "volumes", "custom", name],
+        };
+        Ok(Target::new(&[own, below].concat())?.project(self.project()))
+    }
+
+    /// Where an export of such a thing is uploaded.
+    pub(super) fn collection(&self) -> Result<Target, DaemonError> {
+        let own: &[&str] = match self {
+            Self::Instance { .. } => &["instances"],
+            Self::Volume { pool, .. } => &["storage-pools", pool, "volumes", "custom"],
+        };
+        Ok(Target::new(own)?.project(self.project()))
+    }
+
+    /// The word with which a request for an export leaves the snapshots out.
+    pub(super) fn without_snapshots(&self) -> &'static str {
+        match self {
+            Self::Instance { .. } => "instance_only",
+            Self::Volume { .. } => "volume_only",
+        }
+    }
+}
+
+/// As messages speak of it; the project only where it is not the default one.
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Instance { .. } => "instance ",
+            Self::Volume { .. } => "volume ",
+        })?;
+        if self.project() != DEFAULT_PROJECT {
+            write!(f, "{}/", self.project())?;
+        }
+        match self {
+            Self::Instance { name, .. } => f.write_str(name),
+            Self::Volume { pool, name, .. } => write!(f, "{pool}/{name}"),
+        }
+    }
+}

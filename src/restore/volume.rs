@@ -1,0 +1,46 @@
+//! A point of a custom volume goes back into a pool, under its own or another name.
+
+use crate::daemon::{Daemon, ImportRequest, Subject};
+use crate::monitor::Monitor;
+use crate::point::{Point, StreamForm};
+use crate::repo::Repository;
+use crate::restore::target::{RestoreError, RestoreTarget, Restored, require_free, require_room};
+use crate::restore::upload::upload;
+
+/// Restores a point of a volume of that project and pool.
+pub(super) fn restore(
+    repository: &Repository,
+    daemon: &dyn Daemon,
+    label: &str,
+    point: &Point,
+    (project, pool, target): (&str, &str, &RestoreTarget),
+    monitor: &dyn Monitor,
+) -> Result<Restored, RestoreError> {
+    let project = target.project.as_deref().unwrap_or(project);
+    let pool = target.pool.as_deref().unwrap_or(pool);
+    let name = target.name.as_deref().unwrap_or(&point.source.name);
+    let request = ImportRequest { subject: Subject::volume(project, pool, name), pool: None };
+    require_pool(daemon, label, point, pool)?;
+    require_free(daemon, &request)?;
+    require_room(daemon, label, point, &request)?;
+    // Once more, right before the upload: importing over a name is destructive.
+    require_free(daemon, &request)?;
+    let bytes = upload(repository, daemon, label, point, &request, Vec::new(), monitor)?;
+    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, remarks: Vec::new() })
+}
+
+/// The pool must be there, and a stream of a driver's own needs one of that driver.
+fn require_pool(daemon: &dyn Daemon, label: &str, point: &Point, pool: &str) -> Result<(), RestoreError> {
+    let pools = daemon.pools()?;
+    let missing = match pools.iter().find(|known| known.name == pool) {
+        None => format!("storage pool {pool}"),
+        Some(found)
+            if matches!(point.form, StreamForm::Export { optimized: true })
+                && !matches!(found.driver.as_str(), "btrfs" | "zfs") =>
+        {
+            format!("a pool of the stream's own storage driver ({pool} is of {})", found.driver)
+        }
+        Some(_) => return Ok(()),
+    };
+    Err(RestoreError::Missing { label: label.to_owned(), missing })
+}
