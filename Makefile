@@ -19,7 +19,7 @@ checkout := $(shell marker='$(CARGO_TARGET_DIR)/checkout'; \
 	if [ -d '$(CARGO_TARGET_DIR)' ] && [ "$$(cat "$$marker" 2>/dev/null)" != '$(CURDIR)' ]; then \
 		cargo clean --quiet --release --package holdall 2>/dev/null; echo '$(CURDIR)' >"$$marker"; fi)
 
-.PHONY: help setup demo test test-fast test-daemon bench fuzz fuzz-build fuzz-short clean-lab
+.PHONY: help setup demo test test-fast test-daemon bench compare-size fuzz fuzz-build fuzz-short clean-lab
 
 help:
 	@echo "make demo         back a container up, delete it, get it back (private daemon, a minute)"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-fast    the same without daemons"
 	@echo "make test-daemon  only the tests on real daemons (TESTS=name for some)"
 	@echo "make bench        benchmarks (BENCH=name for one)"
+	@echo "make compare-size FILES=...    what these exports take in a new repository, beside restic"
 	@echo "make fuzz-short   every fuzz target for FUZZ_SECONDS=2 seconds"
 	@echo "make fuzz TARGET=name SECONDS=600    one of them for longer; what it finds stays in fuzz/target/"
 	@echo "make clean-lab    remove what the daemon tests keep in $(HOLDALL_LAB_CACHE)"
@@ -62,6 +63,10 @@ endif
 
 bench: setup
 	cargo bench --profile release --locked $(addprefix --bench ,$(or $(BENCH),stages whole))
+
+compare-size: setup
+	cargo build $(CARGO_FLAGS) --bin holdall
+	@PATH="$(CARGO_TARGET_DIR)/release:$$PATH" scripts/compare-size $(FILES)
 
 # libFuzzer needs the compiler to count what was reached. These options are stable ones, so that neither another
 # toolchain nor cargo-fuzz is wanted; that they are for one target only keeps them away from build scripts.

@@ -1,4 +1,5 @@
-//! The upload of a point into a daemon: rebuilt, verified while it goes, and completed only if it is what was backed up.
+//! The upload of a point into a daemon: rebuilt and verified while it goes, and completed only if it is what was backed
+//! up.
 
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
