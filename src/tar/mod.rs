@@ -33,7 +33,7 @@ pub enum Event<'a> {
     Member(&'a Member),
     /// Content shorter than [`crate::limits::PAYLOAD_BYTES_MIN`]: stored with the envelope, but file content.
     Inline(&'a [u8]),
-    /// Content of at least [`crate::limits::PAYLOAD_BYTES_MIN`] begins.
+    /// Content of at least [`crate::limits::PAYLOAD_BYTES_MIN`] begins, or an opaque rest of a block or more.
     PayloadStart {
         /// Its length in bytes by the headers; `None` for an opaque rest.
         len: Option<u64>,

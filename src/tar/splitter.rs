@@ -13,8 +13,6 @@ use crate::limits::{PAYLOAD_BYTES_MIN, STREAM_BYTES_MAX, TAR_EXTENSION_BYTES_MAX
 /// Zero blocks that end an archive.
 const END_BLOCKS: u8 = 2;
 
-const _: () = assert!(PAYLOAD_BYTES_MIN <= BLOCK_BYTES, "a short opaque rest is held in the block");
-
 /// How a stream ended: what a rule of acceptance needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -477,7 +475,8 @@ impl Splitter {
         sink: &mut impl FnMut(Event<'_>) -> Result<(), E>,
     ) -> Result<&'b [u8], E> {
         let held = self.filled;
-        let wanted = if begun == Begun::Yes { 0 } else { PAYLOAD_BYTES_MIN };
+        // A rest of unknown length is a payload from a block on: that much can be held back.
+        let wanted = if begun == Begun::Yes { 0 } else { BLOCK_BYTES };
         if held + bytes.len() < wanted {
             self.state = State::Opaque { rest: rest.followed_by(bytes), begun };
             return Ok(self.fill_block(bytes));

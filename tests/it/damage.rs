@@ -48,7 +48,7 @@ fn copy_with(store: &MemoryStore, change: impl Fn(&Name, Vec<u8>) -> Option<Vec<
 fn small_repository() -> (Arc<MemoryStore>, Vec<u8>) {
     let store = Arc::new(MemoryStore::new());
     let repository = init(Arc::<MemoryStore>::clone(&store));
-    let bytes = [tar_of_noise(20, 600), noise(3, 5000)].concat();
+    let bytes = [tar_of_noise(20, 4100), noise(3, 5000)].concat();
     import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
     (store, bytes)
 }

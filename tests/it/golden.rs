@@ -147,19 +147,19 @@ fn container(day: u64) -> Vec<u8> {
     add("backup/container/rootfs/symbolic", EntryType::Symlink, "data", b"");
     add("backup/container/rootfs/text", EntryType::Regular, "", &text);
     add("backup/container/rootfs/empty", EntryType::Regular, "", b"");
-    add(&long, EntryType::Regular, "", &noise(4, 512));
+    add(&long, EntryType::Regular, "", &noise(4, 4096));
     tar.into_inner().unwrap()
 }
 
-/// A tar of a hundred small files, and what follows its end.
+/// A tar of thirty small files, none so small that it is inline, and what follows its end.
 fn with_a_tail() -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    for n in 0..100_u64 {
+    for n in 0..30_u64 {
         let mut header = tar::Header::new_ustar();
-        header.set_size(530);
+        header.set_size(4200);
         header.set_cksum();
-        let text = format!("This is file {n}. ").repeat(40);
-        tar.append_data(&mut header, format!("files/{n}"), &text.as_bytes()[..530]).unwrap();
+        let text = format!("This is file {n}. ").repeat(300);
+        tar.append_data(&mut header, format!("files/{n}"), &text.as_bytes()[..4200]).unwrap();
     }
     [tar.into_inner().unwrap(), noise(5, 6000)].concat()
 }

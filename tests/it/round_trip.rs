@@ -11,7 +11,7 @@ use crate::fixture::{clock, export_bytes, import_bytes, init, new, noise, points
 
 #[test]
 fn any_bytes_come_back_as_a_file() {
-    let mut mixed = tar_of_noise(40, 3000);
+    let mut mixed = tar_of_noise(40, 5000);
     mixed.extend(vec![0; 300_000]);
     mixed.extend(noise(1, 100));
     for (n, bytes) in [
@@ -21,6 +21,7 @@ fn any_bytes_come_back_as_a_file() {
         noise(3, 5_000_000),
         vec![0; 1_000_000],
         tar_of_noise(2000, 700),
+        tar_of_noise(200, 4100),
         tar_of_noise(30, 400_000),
         mixed,
     ]
