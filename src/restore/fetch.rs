@@ -270,6 +270,7 @@ mod tests {
     use crate::backup::{ImportRequest, Run, import};
     use crate::clock::{FixedClock, Timestamp};
     use crate::crypto::{KeyFile, SlotKey};
+    use crate::limits::PAYLOAD_BYTES_MIN;
     use crate::monitor::Silent;
     use crate::repo::Catalog;
     use crate::store::MemoryStore;
@@ -278,9 +279,10 @@ mod tests {
     #[test]
     fn a_stream_that_repeats_itself_is_planned_piece_by_piece() {
         let mut header = tar::Header::new_ustar();
-        header.set_size(512);
+        header.set_size(PAYLOAD_BYTES_MIN as u64);
         header.set_cksum();
-        let stream = [&header.as_bytes()[..], &[7; 512]].concat().repeat(RESTORE_BATCH_STEPS_MAX / 2 + 1000);
+        let stream =
+            [&header.as_bytes()[..], &[7; PAYLOAD_BYTES_MIN]].concat().repeat(RESTORE_BATCH_STEPS_MAX / 2 + 1000);
         let clock = FixedClock(Timestamp::from_micros(1).unwrap());
         let key = SlotKey::KeyFile(&KeyFile::fixed([7; 32]));
         let repository = Repository::init(Arc::new(MemoryStore::new()), &key, clock.0, 0).unwrap();
