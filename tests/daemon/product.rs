@@ -246,6 +246,43 @@ fn an_instance_renamed_under_its_export_makes_no_point_on_incus_7() {
     what_vanishes_under_an_export_makes_no_point(Product::Incus7, &["rename", "%", "%-renamed"]);
 }
 
+/// The daemon dies as in a power cut while it exports.
+fn what_is_cut_off_makes_no_point(product: Product) {
+    let Some(mut lab) = Lab::open(product) else { return };
+    let holdall = Holdall::new(&lab);
+    launch_large(&lab, "c");
+    lab.run(&["stop", "--force", "c"]);
+    // The program waits a minute for a daemon that may just be restarting.
+    for _ in 0..rounds(1) {
+        let points = holdall.points().len();
+        let backup = holdall.starts(&["backup", "c"]);
+        std::thread::sleep(random_pause(if product == Product::Lxd { 900 } else { 250 }));
+        lab.crash();
+        let output = backup.wait_with_output().expect("the backup ends");
+        let made = holdall.points().len() - points;
+        // It may have been complete before, or not even begun.
+        assert_eq!(made == 1, output.status.success(), "{}", said(&output));
+        if made == 0 {
+            assert!(matches!(output.status.code(), Some(3 | 9)), "{}", said(&output));
+            assert!(said(&output).contains(if output.status.code() == Some(3) { "//c" } else { "unix.socket" }));
+        }
+        lab.start();
+    }
+    holdall.succeeds(&["backup", "c"]);
+    assert_eq!(left_on_the_daemon(&lab, "c"), Vec::<String>::new());
+    holdall.succeeds(&["check", "--read-data"]);
+}
+
+#[test]
+fn what_is_cut_off_makes_no_point_on_lxd() {
+    what_is_cut_off_makes_no_point(Product::Lxd);
+}
+
+#[test]
+fn what_is_cut_off_makes_no_point_on_incus_7() {
+    what_is_cut_off_makes_no_point(Product::Incus7);
+}
+
 /// Names of the backups that the daemon keeps of an instance, and of files that uploads left.
 fn left_on_the_daemon(lab: &Lab, instance: &str) -> Vec<String> {
     let backups = lab.get(&format!("/1.0/instances/{instance}/backups"));
