@@ -16,7 +16,7 @@
 //! | [`tar`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | formats: bytes in, bytes out |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`check`] | operations, one room per verb; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`check`] | operations, one room per verb; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of
@@ -39,6 +39,7 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::indexing_slicing))]
 
 pub mod backup;
+pub mod browse;
 pub mod check;
 pub mod chunk;
 pub mod clock;

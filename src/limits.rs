@@ -150,6 +150,12 @@ pub const RESTORE_BATCH_BYTES: usize = 24 * MIB;
 /// The most steps of a recipe that a restore plans ahead with its frames: a stream that repeats itself needs few frames
 /// for many steps, some hundred bytes each.
 pub const RESTORE_BATCH_STEPS_MAX: usize = 64 * KIB;
+/// The most members that are compared in memory, where an archive has them in an order of its own: some 300 bytes each.
+pub const DIFF_UNORDERED_MEMBERS_MAX: usize = 1 << 20;
+/// How often a hard link may lead to another when files are extracted.
+pub const LINK_ROUNDS_MAX: usize = 8;
+/// The most directories on the way to a file that is extracted: each is open meanwhile.
+pub const EXTRACT_DEPTH_MAX: usize = 512;
 /// RocksDB's block cache in bytes.
 pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.

@@ -16,6 +16,7 @@ mod reader;
 mod record;
 mod reindex;
 mod session;
+mod usage;
 mod view;
 mod writer;
 
@@ -29,6 +30,7 @@ pub use reader::{Reader, bytes_at, cut_chunk, read_frame};
 pub use record::{Condemned, Fact as NoteFact, Note, REASON_BYTES_MAX, SessionRecord};
 pub use reindex::Refreshed;
 pub use session::{Commit, Session};
+pub use usage::Usage;
 pub use view::View;
 pub use writer::{Added, Writer};
 

@@ -20,7 +20,7 @@ use std::fmt;
 pub use header::{BLOCK_BYTES, ExtensionKind, Header, HeaderError, ID_UNKNOWN, MemberKind, Role};
 pub use pax::{PaxError, PaxRecord, PaxRecords};
 pub use records::change_records;
-pub use splitter::{Ending, Splitter};
+pub use splitter::{Ending, Place, Splitter};
 
 /// One step of a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,8 @@ pub struct Member {
     /// Minor number of a device.
     pub device_minor: u32,
     /// Extended attributes in the order stored, name without `SCHILY.xattr.` and raw value; of two with one name the
-    /// later counts.
+    /// later counts. Access control lists that stand in records `SCHILY.acl.*` with the kernel's bytes, as LXD writes
+    /// them, are here under the kernel's names.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     /// Stream offset of the member's [`Event::Boundary`].
     pub offset: u64,

@@ -8,6 +8,18 @@ use super::header::{ExtensionKind, until_nul};
 /// Prefix of the key of an extended attribute.
 const XATTR_PREFIX: &[u8] = b"SCHILY.xattr.";
 
+/// What the kernel's form of an access control list begins with: version 2, little-endian. Other writers put text.
+const ACL_VERSION: &[u8] = &[2, 0, 0, 0];
+
+/// The attribute that an access control list is on a disk, if this is the key of one.
+fn list_name(key: &[u8]) -> Option<&'static [u8]> {
+    match key {
+        b"SCHILY.acl.access" => Some(b"system.posix_acl_access"),
+        b"SCHILY.acl.default" => Some(b"system.posix_acl_default"),
+        _ => None,
+    }
+}
+
 /// One `LENGTH KEY=VALUE\n`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PaxRecord<'a> {
@@ -133,6 +145,8 @@ impl Values {
         for PaxRecord { key, value } in PaxRecords::new(content).map_while(Result::ok) {
             if let Some(name) = key.strip_prefix(XATTR_PREFIX) {
                 values.xattrs.push((name.to_vec(), value.to_vec()));
+            } else if let Some(name) = list_name(key).filter(|_| value.starts_with(ACL_VERSION)) {
+                values.xattrs.push((name.to_vec(), value.to_vec()));
             } else if !value.is_empty() {
                 values.set(key, value);
             }
@@ -205,6 +219,11 @@ impl Extensions {
             ExtensionKind::LongPath => self.long_path = Some(until_nul(content).to_vec()),
             ExtensionKind::LongLink => self.long_link = Some(until_nul(content).to_vec()),
         }
+    }
+
+    /// Whether a global header counts.
+    pub(super) fn has_global(&self) -> bool {
+        self.global.is_some()
     }
 
     /// What counts for the member whose header comes now; `None`, cheaply, if nothing does. Only global values stay.

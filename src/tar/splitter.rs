@@ -47,6 +47,19 @@ pub enum Ending {
     },
 }
 
+/// What the next byte of a stream belongs to, for those who leave some of it out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// A member that begins here, or the end of the archive.
+    Between,
+    /// The headers of a member, begun already.
+    Headers,
+    /// The content of a member, or what pads it.
+    Content,
+    /// What follows the archive, or what does not parse.
+    Rest,
+}
+
 /// What the next byte belongs to.
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -173,6 +186,58 @@ impl Splitter {
             };
         }
         Ok(())
+    }
+
+    /// How many of the next bytes are content that [`Self::skip`] may leave out.
+    pub fn skippable(&self) -> u64 {
+        match self.state {
+            State::Payload { left } => left,
+            State::Opaque { begun: Begun::Yes, .. } => STREAM_BYTES_MAX,
+            _ => 0,
+        }
+    }
+
+    /// Goes on behind the next `len` bytes, at most [`Self::skippable`], which are content that the caller knows
+    /// otherwise and does not give: no event tells of them. More than that is as good as that.
+    pub fn skip<E>(&mut self, len: u64, sink: &mut impl FnMut(Event<'_>) -> Result<(), E>) -> Result<(), E> {
+        let len = len.min(self.skippable());
+        if len == 0 {
+            return Ok(());
+        }
+        self.zeros.finish(sink)?;
+        self.offset = self.offset.saturating_add(len);
+        match self.state {
+            State::Payload { left } if left == len => {
+                self.pad(padding(self.member.size));
+                self.end_payload(sink)
+            }
+            State::Payload { left } => {
+                self.state = State::Payload { left: left - len };
+                Ok(())
+            }
+            State::Opaque { rest, begun } => {
+                // What is not seen is not known to be zeros.
+                self.state = State::Opaque { rest: rest.followed_by(&[1]), begun };
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the next byte belongs to.
+    pub fn place(&self) -> Place {
+        match self.state {
+            State::Header if self.boundary.is_none() && self.filled == 0 => Place::Between,
+            State::Header | State::SparseMap { .. } | State::Extension { .. } => Place::Headers,
+            State::Padding { .. } if self.boundary.is_some() => Place::Headers,
+            State::Inline { .. } | State::Payload { .. } | State::Padding { .. } => Place::Content,
+            State::Opaque { .. } => Place::Rest,
+        }
+    }
+
+    /// Whether a global header was seen, which speaks about every member that follows.
+    pub fn has_global(&self) -> bool {
+        self.extensions.has_global()
     }
 
     /// The stream is over: gives out what was held back and tells how it ended.

@@ -40,6 +40,12 @@ fn every_command_prints_objects_that_the_readme_lists() {
     assert_eq!(shown[0]["packs"].as_array().unwrap().len(), 2);
     let exported = run(0, &["export", "web1", "out.tar", "--digest"]);
     assert_eq!(exported[0]["blake3"], blake3::hash(&bench.read("out.tar")).to_hex().as_str());
+    let entries = run(0, &["ls", "web1", "/file-7"]);
+    assert_eq!((&entries[0]["path"], &entries[0]["size"]), (&"file-7".into(), &5000.into()));
+    let extracted = run(0, &["extract", "web1", "/file-7", "--to", "out"]);
+    assert_eq!(extracted[0]["files"], 1);
+    run(0, &["diff", "web1", "web1"]);
+    assert_eq!(run(0, &["stats"])[0]["points"], 1);
     run(0, &["check", "--read-data"]);
     let added = run(0, &["key", "add", "--new-key-file", "second"]);
     assert_eq!(run(0, &["key", "list"]).len(), 2);

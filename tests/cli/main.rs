@@ -3,6 +3,7 @@
 //! Every test runs the real binary in a directory of its own, with an empty environment.
 
 mod bench;
+mod browse;
 mod damage;
 mod flow;
 mod help;

@@ -1,5 +1,6 @@
 //! The library through its public API, on stores in memory and on disk.
 
+mod browse;
 mod damage;
 mod faults;
 mod fixture;

@@ -5,9 +5,11 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, which people read without markup")]
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args as Arguments, Parser, Subcommand};
+use holdall::browse::Region;
 use holdall::repo::PointSpec;
 use holdall::source::Selector;
 
@@ -73,6 +75,14 @@ pub enum Command {
     Backup(Backup),
     List(List),
     Show(Show),
+    Ls(Ls),
+    Extract(Extract),
+    Diff(Diff),
+    /// Count what is stored
+    ///
+    /// Tells how much was backed up, how much the store holds of it by kind of object, and the ratio of the two: what
+    /// deduplication and compression save.
+    Stats,
     Restore(Restore),
     Export(Export),
     Import(Import),
@@ -149,6 +159,89 @@ const POINT_HELP: &str = "Which point: a source for its newest (web1), web1@2026
 pub struct Show {
     #[arg(value_name = "POINT", help = POINT_HELP)]
     pub point: PointSpec,
+}
+
+/// Where in a point the paths of the command line begin.
+#[derive(Arguments)]
+pub struct RegionArgs {
+    /// Look into this snapshot of the daemon's instead of the main volume
+    #[arg(long, value_name = "NAME")]
+    pub snapshot: Option<String>,
+    /// Take paths as they stand in the archive: backup/index.yaml, backup/virtual-machine.img
+    #[arg(long, conflicts_with = "snapshot")]
+    pub raw: bool,
+}
+
+impl RegionArgs {
+    pub fn region(&self) -> Region {
+        match &self.snapshot {
+            _ if self.raw => Region::Raw,
+            Some(snapshot) => Region::Snapshot(snapshot.clone()),
+            None => Region::Main,
+        }
+    }
+}
+
+/// List files in a point
+///
+/// Paths are those inside of what was backed up: /etc/passwd of a container, the files of a volume. Symbolic links are
+/// shown and not followed. Owners are the numbers in the archive. Names are shown with control characters escaped; with
+/// --json a name that is not UTF-8 has its bytes in path_hex, too. The disk of a virtual machine, the daemon's own files
+/// and everything else are found with --raw.
+#[derive(Arguments)]
+pub struct Ls {
+    #[arg(value_name = "POINT", help = POINT_HELP)]
+    pub point: PointSpec,
+    /// A directory, or a file [default: /]
+    #[arg(value_name = "PATH")]
+    pub path: Option<OsString>,
+    #[command(flatten)]
+    pub region: RegionArgs,
+    /// List everything below it, in the order of the archive
+    #[arg(long)]
+    pub recursive: bool,
+}
+
+/// Get files out of a point into a directory
+///
+/// Each file comes under its path in the point: /etc/passwd becomes DIR/etc/passwd, and directories come with everything
+/// in them. Directories on the way that were not asked for are made for their owner alone, and DIR itself stays as it
+/// is. Modes, times, attributes and, for root, owners and devices are those in the archive; owners are its numbers, which
+/// for a container may be those of the host. What cannot be set is told, and the exit code is 3 then. Nothing outside of
+/// DIR is touched, whatever the archive says.
+#[derive(Arguments)]
+pub struct Extract {
+    #[arg(value_name = "POINT", help = POINT_HELP)]
+    pub point: PointSpec,
+    /// Files and directories in the point; / is everything
+    #[arg(value_name = "PATH", required = true)]
+    pub paths: Vec<OsString>,
+    /// Where to put them; the directory is made if the one above it exists
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    #[command(flatten)]
+    pub region: RegionArgs,
+    /// Replace files that are there; without it they stay, and each is a problem
+    #[arg(long)]
+    pub force: bool,
+    /// Leave the files to whoever runs this, instead of giving them their owners
+    #[arg(long)]
+    pub no_owner: bool,
+}
+
+/// Compare two points
+///
+/// Tells what is not the same in the second: "+" is new, "-" is gone, "M" is changed, with what of it in parentheses, and
+/// "C" is a value of the daemon's own description. Contents are not read: they are the same if their chunks are.
+#[derive(Arguments)]
+pub struct Diff {
+    #[arg(value_name = "A", help = POINT_HELP)]
+    pub one: PointSpec,
+    /// The other point
+    #[arg(value_name = "B")]
+    pub other: PointSpec,
+    #[command(flatten)]
+    pub region: RegionArgs,
 }
 
 /// Restore a point into the daemon

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io;
 
 use holdall::backup::{BackupError, IdentityError, ImportError, Rejection, StreamError};
+use holdall::browse::{BrowseError, DiffError, ExtractError};
 use holdall::crypto::{KeyFileError, OpenProblem, PassphraseError, SealSlotError, SlotError, SlotProblem};
 use holdall::index::IndexError;
 use holdall::repo::{FindError, KeyringError, RepoError};
@@ -361,6 +362,55 @@ impl From<ExportError> for CliError {
             FetchError::WrongDigest { .. } => Self::new(Code::Damage, line)
                 .hint("this should not be possible: please report it, and keep the repository as it is"),
             FetchError::Stopped => Self::stopped().hint("nothing was left behind"),
+        }
+    }
+}
+
+impl From<BrowseError> for CliError {
+    fn from(error: BrowseError) -> Self {
+        let line = one_line(&error);
+        match error {
+            BrowseError::Repository(error) => error.into(),
+            BrowseError::Optimized { .. } => Self::new(Code::NoSuch, line)
+                .hint("--raw shows the streams; restore it into a pool of the same driver to get at its files"),
+            BrowseError::NoSnapshots { .. } | BrowseError::BadPath { .. } => Self::new(Code::Usage, line),
+            BrowseError::NoSuchPath { .. } => {
+                Self::new(Code::NoSuch, line).hint("`holdall ls` shows what there is, with --raw all of the archive")
+            }
+            BrowseError::NotAnArchive { .. } => {
+                Self::new(Code::NoSuch, line).hint("`holdall export` writes it as it was given")
+            }
+            BrowseError::Stopped => Self::stopped(),
+        }
+    }
+}
+
+impl From<DiffError> for CliError {
+    fn from(error: DiffError) -> Self {
+        let line = one_line(&error);
+        match error {
+            DiffError::Browse(error) => error.into(),
+            DiffError::Unordered { .. } => {
+                Self::new(Code::Failed, line).hint("extract both and compare the directories")
+            }
+        }
+    }
+}
+
+impl From<ExtractError> for CliError {
+    fn from(error: ExtractError) -> Self {
+        let line = one_line(&error);
+        match error {
+            ExtractError::Browse(BrowseError::Stopped) => Self::stopped().hint("what was extracted before is whole"),
+            ExtractError::Browse(error) => error.into(),
+            ExtractError::Directory { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::new(Code::NoSpace, line).hint("what was extracted before is whole")
+                }
+                io::ErrorKind::NotFound => Self::new(Code::Taken, line).hint("make the directory above it first"),
+                io::ErrorKind::NotADirectory => Self::new(Code::Taken, line).hint("choose a directory"),
+                _ => Self::new(Code::Failed, line),
+            },
         }
     }
 }

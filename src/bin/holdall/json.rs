@@ -8,9 +8,11 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
+use holdall::browse;
 use holdall::id::PointId;
 use holdall::point::{self, StreamForm};
 use holdall::source::SourceKind;
+use holdall::tar::{Member, MemberKind};
 
 /// Something that has a form for programs.
 pub trait Object: Serialize {
@@ -212,6 +214,216 @@ pub struct Exported {
 
 impl Object for Exported {
     const TYPE: &'static str = "exported";
+}
+
+/// A file in a point, as `ls` shows it. A directory that the archive has no member for has a path and a kind only.
+#[derive(Serialize)]
+pub struct Entry {
+    /// Inside the region, without a slash at its beginning; bytes that are not UTF-8 are replaced.
+    pub path: String,
+    /// The bytes of a path that is not UTF-8, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_hex: Option<String>,
+    pub kind: &'static str,
+    #[serde(flatten)]
+    pub member: Option<EntryMember>,
+}
+
+impl Object for Entry {
+    const TYPE: &'static str = "entry";
+}
+
+/// What the archive says of a file.
+#[derive(Serialize)]
+pub struct EntryMember {
+    /// Permission bits.
+    pub mode: u32,
+    pub uid: u64,
+    pub gid: u64,
+    pub size: u64,
+    /// Missing where no calendar has it.
+    pub mtime: Option<String>,
+    /// The target of a link, of a hard link as it stands in the archive.
+    pub link: Option<String>,
+    /// Its bytes where it is not UTF-8, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_hex: Option<String>,
+    /// Major and minor number of a device.
+    pub device: Option<[u32; 2]>,
+    /// The names of extended attributes.
+    pub xattrs: Vec<String>,
+}
+
+impl Entry {
+    pub fn new(entry: &browse::Entry) -> Self {
+        let (path, path_hex) = bytes(&entry.path);
+        let kind = entry.member.as_ref().map_or(MemberKind::Directory, |member| member.kind);
+        Self { path, path_hex, kind: member_kind(kind), member: entry.member.as_deref().map(EntryMember::new) }
+    }
+}
+
+impl EntryMember {
+    fn new(member: &Member) -> Self {
+        let (link, link_hex) = bytes(&member.link);
+        let is_device = matches!(member.kind, MemberKind::CharDevice | MemberKind::BlockDevice);
+        Self {
+            mode: member.mode & 0o7777,
+            uid: member.uid,
+            gid: member.gid,
+            size: member.size,
+            mtime: Some(mtime(member, true)).filter(|text| !text.is_empty()),
+            link: (!link.is_empty()).then_some(link),
+            link_hex,
+            device: is_device.then_some([member.device_major, member.device_minor]),
+            xattrs: member.xattrs.iter().map(|(name, _)| String::from_utf8_lossy(name).into_owned()).collect(),
+        }
+    }
+}
+
+/// Bytes as text, and in hexadecimal where they are none.
+fn bytes(bytes: &[u8]) -> (String, Option<String>) {
+    let text = String::from_utf8_lossy(bytes);
+    let is_text = matches!(text, std::borrow::Cow::Borrowed(_));
+    (text.into_owned(), (!is_text).then(|| hex(bytes)))
+}
+
+/// When a file was changed last: exact and in UTC, or for people. Empty for a time that no calendar has.
+pub fn mtime(member: &Member, exact: bool) -> String {
+    let nanos = i32::try_from(member.mtime_nanos).unwrap_or(0);
+    let Ok(moment) = jiff::Timestamp::new(member.mtime_seconds, nanos) else { return String::new() };
+    if exact {
+        return moment.to_string();
+    }
+    moment.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+}
+
+/// The word for a kind of member.
+pub fn member_kind(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::File => "file",
+        MemberKind::Sparse => "sparse",
+        MemberKind::HardLink => "hardlink",
+        MemberKind::Symlink => "symlink",
+        MemberKind::CharDevice => "char-device",
+        MemberKind::BlockDevice => "block-device",
+        MemberKind::Directory => "directory",
+        MemberKind::Fifo => "fifo",
+        MemberKind::Other(_) => "other",
+    }
+}
+
+/// What `extract` came to.
+#[derive(Serialize)]
+pub struct Extracted {
+    pub point: String,
+    pub source: String,
+    pub directory: String,
+    pub files: u64,
+    pub directories: u64,
+    /// Symbolic and hard links, devices and FIFOs.
+    pub others: u64,
+    pub bytes: u64,
+    /// Files that were left to whoever ran it, and devices that were left out, for want of permission.
+    pub ownerless: u64,
+    pub deviceless: u64,
+    pub problems: u64,
+}
+
+impl Object for Extracted {
+    const TYPE: &'static str = "extracted";
+}
+
+/// A file that is not the same in two points.
+#[derive(Serialize)]
+pub struct Difference<'o> {
+    /// `added`, `removed` or `changed`.
+    pub change: &'static str,
+    pub path: String,
+    /// The bytes of a path that is not UTF-8, in hexadecimal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path_hex: Option<String>,
+    /// What is changed: `kind`, `content`, `mode`, `owner`, `mtime`, `link`, `xattrs`.
+    pub what: &'o [&'static str],
+}
+
+impl Object for Difference<'_> {
+    const TYPE: &'static str = "difference";
+}
+
+impl<'o> Difference<'o> {
+    pub fn new(difference: &'o browse::Difference) -> Self {
+        let (path, path_hex) = bytes(&difference.path);
+        let (change, what) = match &difference.change {
+            browse::Change::Added => ("added", &[][..]),
+            browse::Change::Removed => ("removed", &[][..]),
+            browse::Change::Changed(what) => ("changed", what.as_slice()),
+        };
+        Self { change, path, path_hex, what }
+    }
+}
+
+/// A value of the daemon's description that is not the same in two points.
+#[derive(Serialize)]
+pub struct ConfigDifference<'o> {
+    pub key: &'o str,
+    pub before: Option<&'o str>,
+    pub after: Option<&'o str>,
+}
+
+impl Object for ConfigDifference<'_> {
+    const TYPE: &'static str = "config_difference";
+}
+
+impl<'o> ConfigDifference<'o> {
+    pub fn new(change: &'o browse::ConfigChange) -> Self {
+        Self { key: &change.key, before: change.before.as_deref(), after: change.after.as_deref() }
+    }
+}
+
+/// What `stats` counts.
+#[derive(Serialize)]
+pub struct Stats {
+    pub points: u64,
+    pub sources: u64,
+    pub logical_bytes: u64,
+    pub stored_bytes: u64,
+    /// How many times less is stored; nothing while nothing is.
+    pub ratio: Option<f64>,
+    pub objects: Vec<Usage>,
+}
+
+impl Object for Stats {
+    const TYPE: &'static str = "stats";
+}
+
+/// The objects of one kind.
+#[derive(Serialize)]
+pub struct Usage {
+    pub kind: &'static str,
+    pub objects: u64,
+    pub bytes: u64,
+}
+
+impl Stats {
+    pub fn new(stats: &browse::Stats) -> Self {
+        let usage =
+            |usage: &holdall::repo::Usage| Usage { kind: usage.kind, objects: usage.objects, bytes: usage.bytes };
+        Self {
+            points: stats.points,
+            sources: stats.sources,
+            logical_bytes: stats.logical_bytes,
+            stored_bytes: stats.stored_bytes(),
+            ratio: ratio(stats),
+            objects: stats.usage.iter().map(usage).collect(),
+        }
+    }
+}
+
+/// What was backed up over what is stored.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people needs three digits")]
+pub fn ratio(stats: &browse::Stats) -> Option<f64> {
+    let stored = stats.stored_bytes();
+    (stored > 0).then(|| stats.logical_bytes as f64 / stored as f64)
 }
 
 /// Something that `check` found.

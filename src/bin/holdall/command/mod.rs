@@ -2,14 +2,18 @@
 
 mod backup;
 mod check;
+mod diff;
 mod export;
+mod extract;
 mod import;
 mod init;
 mod key;
 mod list;
+mod ls;
 mod made;
 mod restore;
 mod show;
+mod stats;
 
 use crate::args::{Args, Command};
 use crate::config::Settings;
@@ -23,6 +27,10 @@ pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
         Command::Init(init) => init::run(&init, &settings, output),
         Command::Backup(backup) => backup::run(backup, &settings, output),
         Command::List(list) => list::run(&list, &settings, output),
+        Command::Ls(ls) => ls::run(&ls, &settings, output),
+        Command::Diff(args) => diff::run(&args, &settings, output),
+        Command::Stats => stats::run(&settings, output),
+        Command::Extract(args) => extract::run(&args, &settings, output),
         Command::Show(show) => show::run(&show, &settings, output),
         Command::Restore(restore) => restore::run(restore, &settings, output),
         Command::Export(export) => export::run(&export, &settings, output),

@@ -1,0 +1,54 @@
+//! How many objects of each kind the store holds, and how long they are.
+
+use crate::pack::PackKind;
+use crate::repo::{RepoError, Repository, layout};
+
+/// The objects of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// What they are, in the plural.
+    pub kind: &'static str,
+    /// How many there are.
+    pub objects: u64,
+    /// Their bytes together, as stored.
+    pub bytes: u64,
+}
+
+impl Repository {
+    /// What the store holds, by kind of object: packs of data first. Temporary files and the text for people are none.
+    pub fn usage(&self) -> Result<Vec<Usage>, RepoError> {
+        let known = self.index().packs()?;
+        let of = |kind| Usage { kind, objects: 0, bytes: 0 };
+        let (mut data, mut recipes, mut unnamed) =
+            (of("packs of data"), of("packs of recipes"), of("packs that no segment names"));
+        for (pack, bytes) in self.list_packs()? {
+            let usage = match known.get(&pack).map(|summary| summary.kind) {
+                Some(PackKind::Data) => &mut data,
+                Some(PackKind::Meta) => &mut recipes,
+                None => &mut unnamed,
+            };
+            usage.objects += 1;
+            usage.bytes += bytes;
+        }
+        let mut usages = vec![data, recipes, unnamed];
+        let directories = [
+            ("index segments", layout::INDEX),
+            ("points", layout::POINTS),
+            ("notes", layout::NOTES),
+            ("sessions", layout::SESSIONS),
+            ("beats", layout::BEATS),
+            ("condemned objects", layout::CONDEMNED),
+            ("keys", layout::KEYS),
+            ("configs", layout::CONFIG),
+        ];
+        for (kind, directory) in directories {
+            let mut usage = of(kind);
+            for listed in self.store().list(&directory)? {
+                usage.objects += 1;
+                usage.bytes += listed.bytes;
+            }
+            usages.push(usage);
+        }
+        Ok(usages)
+    }
+}
