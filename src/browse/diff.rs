@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::browse::list::{Depth, list};
 use crate::browse::order::{Order, compare, inside, normal};
 use crate::browse::plan::{Plan, Scope, plan};
 use crate::browse::region::{BrowseError, Region, base};
@@ -79,6 +80,10 @@ pub fn diff(
     tell: &mut dyn FnMut(&Difference),
 ) -> Result<(), DiffError> {
     let bases = [base(one, region)?, base(other, region)?];
+    for point in [one, other] {
+        // Nothing is equal to nothing, but that is not what was asked.
+        list(repository, point, region, b"", Depth::Directory, monitor, &mut |_| {})?;
+    }
     let mut reader = Reader::new(repository)?;
     let [mine, theirs] = &bases;
     let plans = [
@@ -325,6 +330,8 @@ struct Cursor<'c> {
     parser: Parser,
     /// Whether something was left out before the next row.
     gap: bool,
+    /// Whether a part of that was not planned, but not the same in both points.
+    left_out: bool,
     order: Order,
     pending: Option<Pending>,
     ready: VecDeque<(Vec<u8>, Facts)>,
@@ -344,6 +351,7 @@ impl<'c> Cursor<'c> {
             after_planned: false,
             parser: Parser::default(),
             gap: false,
+            left_out: false,
             order: Order::default(),
             pending: None,
             ready: VecDeque::new(),
@@ -368,7 +376,7 @@ impl<'c> Cursor<'c> {
             if chosen || self.pending.is_some() || self.parser.place() == Place::Headers {
                 self.row = Some(row);
             } else {
-                self.gap = true;
+                (self.gap, self.left_out) = (true, true);
             }
         }
         Ok(())
@@ -393,15 +401,15 @@ impl<'c> Cursor<'c> {
                 self.run.push(row);
             }
         }
-        self.gap = true;
+        (self.gap, self.left_out) = (true, false);
     }
 
     /// Whether the next part begins with more of a member that began before.
     fn goes_on(&mut self, reader: &mut Reader<'_>) -> Result<bool, DiffError> {
         self.fill(reader)?;
         match &self.row {
-            Some(row) => Ok(read_part(reader, row)?.lead > 0),
-            None => Ok(false),
+            Some(row) if !self.left_out => Ok(read_part(reader, row)?.lead > 0),
+            _ => Ok(false),
         }
     }
 
@@ -409,6 +417,11 @@ impl<'c> Cursor<'c> {
     fn replay(&mut self, reader: &mut Reader<'_>, run: Vec<TableRow>) -> Result<(), DiffError> {
         for row in run {
             self.read(reader, &row)?;
+        }
+        if self.left_out {
+            // What goes on in rows that were not planned is outside of the region.
+            self.pending = None;
+            self.gap = true;
         }
         let last = usize::from(self.pending.is_none());
         self.ready.drain(..self.ready.len().saturating_sub(last));

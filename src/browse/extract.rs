@@ -116,7 +116,8 @@ pub fn extract(
         monitor,
         tree,
         scope: wanted.iter().map(|path| (path.clone(), None)).collect(),
-        seen: vec![false; wanted.len()],
+        // The archive itself is there, whatever its members are called.
+        seen: wanted.iter().map(Vec::is_empty).collect(),
         wanted: &wanted,
         directories: BTreeMap::new(),
         links: BTreeMap::new(),
@@ -164,11 +165,14 @@ impl Extraction<'_> {
     fn all(&mut self, reader: &mut Reader<'_>, point: &Point) -> Result<(), ExtractError> {
         let monitor = self.monitor;
         let chosen = plan(reader, point, &Scope::Trees(self.scope.keys().cloned().collect()))?;
-        let walked = walk(reader, point, &chosen, self, monitor)?;
+        let mut walked = walk(reader, point, &chosen, self, monitor)?;
         if chosen != Plan::All && (!walked.sound || self.seen.contains(&false)) {
             // Everything is made once more, in the archive's own order.
             self.done = Extracted::default();
-            walk(reader, point, &Plan::All, self, monitor)?;
+            walked = walk(reader, point, &Plan::All, self, monitor)?;
+        }
+        if walked.members == 0 {
+            return Err(BrowseError::NotAnArchive { point: point.source.to_string() }.into());
         }
         Ok(())
     }
@@ -179,7 +183,8 @@ impl Extraction<'_> {
             .iter()
             .zip(&self.seen)
             .filter(|(_, seen)| !**seen)
-            .map(|(path, _)| tar::display(inside(path, self.base).unwrap_or(path)).to_string())
+            .map(|(path, _)| inside(path, self.base).filter(|inside| !inside.is_empty()).unwrap_or(path))
+            .map(|path| tar::display(path).to_string())
             .collect();
         if missing.len() == self.wanted.len() {
             return Err(BrowseError::NoSuchPath { path: missing.join(", "), point: point.source.to_string() });
@@ -417,7 +422,7 @@ impl Visitor for Extraction<'_> {
 
     fn member(&mut self, member: &Member) -> Result<Interest, ExtractError> {
         let Some(path) = normal(&member.path) else {
-            if inside(&member.path, self.base).is_some() && self.base.is_empty() {
+            if inside(&member.path, self.base).is_some() {
                 self.problem(&member.path, "its name leads out of the directory");
             }
             return Ok(Interest::Nothing);

@@ -289,6 +289,42 @@ fn gnu_long_names_hold_any_length_and_pax_beats_them() {
 }
 
 #[test]
+fn a_content_that_is_skipped_changes_nothing_behind_it() {
+    let content = [vec![7; 1000], vec![0; 100_000], vec![8; 77]].concat();
+    let stream = archive(&[member("one", b'0', &content), pax(&[("uid", b"8")]), member("two", b'0', b"2")]);
+    let (head, rest) = stream.split_at(BLOCK_BYTES);
+    let (given, rest) = rest.split_at(1500);
+    let (mut splitter, mut seen) = (Splitter::new(), Vec::new());
+    let mut sink = |event: Event<'_>| {
+        seen.extend(if let Event::Member(member) = event { Some(member.clone()) } else { None });
+        Ok::<(), Infallible>(())
+    };
+    assert_eq!((splitter.place(), splitter.skippable()), (Place::Between, 0));
+    splitter.push(&head[..100], &mut sink).unwrap();
+    assert_eq!((splitter.place(), splitter.skippable()), (Place::Headers, 0));
+    splitter.skip(100, &mut sink).unwrap();
+    splitter.push(&head[100..], &mut sink).unwrap();
+    splitter.push(given, &mut sink).unwrap();
+    let left = content.len() as u64 - 1500;
+    assert_eq!((splitter.place(), splitter.skippable()), (Place::Content, left));
+    splitter.skip(10, &mut sink).unwrap();
+    splitter.skip(u64::MAX, &mut sink).unwrap();
+    assert_eq!((splitter.place(), splitter.skippable()), (Place::Content, 0));
+    splitter.push(&rest[usize::try_from(left).unwrap()..], &mut sink).unwrap();
+    assert_eq!(splitter.place(), Place::Rest);
+    assert_eq!(splitter.finish(&mut sink).unwrap(), Ending::Complete { members: 2, trailing_zeros: 0 });
+    assert_eq!(seen.iter().collect::<Vec<_>>(), members(&split(&stream).0));
+}
+
+#[test]
+fn lists_in_the_kernels_form_are_attributes() {
+    let list = [2, 0, 0, 0, 1, 0, 7, 0, 255, 255, 255, 255];
+    let records: [(&str, &[u8]); 2] = [("SCHILY.acl.access", &list), ("SCHILY.acl.default", b"user::rwx")];
+    let (seen, _) = split(&archive(&[pax(&records), member("one", b'0', b"1")]));
+    assert_eq!(members(&seen)[0].xattrs, [(b"system.posix_acl_access".to_vec(), list.to_vec())]);
+}
+
+#[test]
 fn a_global_header_counts_until_the_next_one() {
     let global = |records: &[(&str, &[u8])]| {
         member("g", b'g', &records.iter().flat_map(|(k, v)| record(k, v)).collect::<Vec<_>>())

@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use tar::EntryType;
+
 use crate::bench::{Bench, noise};
 
 /// A point of a container with a few files of every kind; `word` stands in one of them.
@@ -25,14 +27,13 @@ fn bench(words: &[&str]) -> Bench {
             header.set_cksum();
             builder.append(&header, bytes).unwrap();
         };
-        use tar::EntryType as Type;
         let index = "name: web1\nbackend: dir\npool: default\noptimized: false\ntype: container\n";
-        add("backup/index.yaml", Type::Regular, None, 0, index.as_bytes());
-        add("backup/container/rootfs", Type::Directory, None, 0, b"");
-        add("backup/container/rootfs/etc", Type::Directory, None, 0, b"");
-        add("backup/container/rootfs/etc/motd", Type::Regular, None, 1000, word.as_bytes());
-        add("backup/container/rootfs/etc/big", Type::Regular, None, 0, &noise(1, 100_000));
-        add("backup/container/rootfs/etc/red\x1b[31m", Type::Symlink, Some("motd\x07"), 0, b"");
+        add("backup/index.yaml", EntryType::Regular, None, 0, index.as_bytes());
+        add("backup/container/rootfs", EntryType::Directory, None, 0, b"");
+        add("backup/container/rootfs/etc", EntryType::Directory, None, 0, b"");
+        add("backup/container/rootfs/etc/motd", EntryType::Regular, None, 1000, word.as_bytes());
+        add("backup/container/rootfs/etc/big", EntryType::Regular, None, 0, &noise(1, 100_000));
+        add("backup/container/rootfs/etc/red\x1b[31m", EntryType::Symlink, Some("motd\x07"), 0, b"");
         let bytes = builder.into_inner().unwrap();
         bench.write("export.tar", &bytes);
         bench.run(&["import", "export.tar", "--server-name", "lab"]).succeeds();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -78,6 +78,10 @@ impl Archive {
         self.0.extend([0; 1024]);
         self.0
     }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::File::create(path).and_then(|mut file| file.write_all(bytes)).unwrap();
 }
 
 fn rootfs(path: &str) -> String {
@@ -225,7 +229,7 @@ fn a_hard_link_to_what_was_not_asked_for_gets_the_contents() {
 fn files_that_are_there_stay_unless_told_otherwise() {
     let to = tempfile::tempdir().unwrap();
     let make = || Archive::export().file(&rootfs("a"), b"new").file(&rootfs("a"), b"newest").file(&rootfs("b"), b"b");
-    fs::write(to.path().join("a"), b"old").unwrap();
+    write(&to.path().join("a"), b"old");
     let (done, problems) = extracted(make(), &["/"], to.path(), OPTIONS);
     assert_eq!((done.problems, problems.len()), (2, 2));
     assert_eq!(fs::read(to.path().join("a")).unwrap(), b"old");
@@ -268,7 +272,7 @@ fn outside(root: &Path) -> BTreeMap<String, String> {
 fn assert_stays_inside(archive: impl FnOnce(Archive, &str) -> Archive, options: ExtractOptions) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("victim")).unwrap();
-    fs::write(root.path().join("victim/file"), b"precious").unwrap();
+    write(&root.path().join("victim/file"), b"precious");
     fs::create_dir(root.path().join("to")).unwrap();
     // Planted by whoever may write there.
     std::os::unix::fs::symlink("../victim", root.path().join("to/planted")).unwrap();
