@@ -1,9 +1,9 @@
 //! A directory into which untrusted names are written, and out of which none of them leads.
 //!
 //! Every directory on the way is opened by its name from the one before, and never through a link; what is made is made
-//! anew, never opened if it is there. So neither `..`, nor a link that the archive or somebody else planted, nor a device
-//! in a directory's place is ever followed. What this process made itself it may replace; other files only if it is told
-//! to, and directories never.
+//! anew, never opened if it is there. So neither `..`, nor a link that the archive or somebody else planted, nor a
+//! device in a directory's place is ever followed. What this process made itself it may replace; other files only if it
+//! is told to, and directories never.
 
 use std::collections::HashSet;
 use std::fs::File;

@@ -29,6 +29,7 @@ fn bench(words: &[&str]) -> Bench {
         };
         let index = "name: web1\nbackend: dir\npool: default\noptimized: false\ntype: container\n";
         add("backup/index.yaml", EntryType::Regular, None, 0, index.as_bytes());
+        add("backup/container", EntryType::Directory, None, 0, b"");
         add("backup/container/rootfs", EntryType::Directory, None, 0, b"");
         add("backup/container/rootfs/etc", EntryType::Directory, None, 0, b"");
         add("backup/container/rootfs/etc/motd", EntryType::Regular, None, 1000, word.as_bytes());

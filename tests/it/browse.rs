@@ -305,8 +305,8 @@ fn nothing_leaves_the_directory() {
         ("a planted link", |archive, _| archive.file("planted/file", b"bad").directory("planted/new")),
         ("a planted link as a directory", |archive, _| archive.directory("planted").file("planted/file", b"bad")),
         ("a planted link as a file", |archive, _| archive.file("planted-file", b"bad")),
-        ("a hard link to a planted link", |archive, _| archive.hard_link("a", "planted-file").file("a", b"bad")),
-        ("a hard link through a planted link", |archive, _| archive.hard_link("a", "planted/file").file("a", b"bad")),
+        ("a hard link to a planted link", |archive, _| archive.hard_link("a", "planted-file")),
+        ("a hard link through a planted link", |archive, _| archive.hard_link("a", "planted/file")),
         ("a hard link out", |archive, root| {
             archive.hard_link("a", "../victim/file").hard_link("b", &format!("{root}/victim/file")).file("a", b"bad")
         }),
@@ -347,8 +347,6 @@ fn path() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
-
     #[test]
     fn no_archive_of_such_names_leaves_the_directory(
         members in prop::collection::vec((path(), path(), 0..6_u8), 1..12),
@@ -357,6 +355,7 @@ proptest! {
         let overwrite = if force { Overwrite::Replace } else { Overwrite::Never };
         assert_stays_inside(
             |archive, _| {
+                let archive = archive.file("first", b"harmless");
                 members.iter().filter(|(path, ..)| !path.is_empty()).fold(archive, |archive, (path, link, kind)| {
                     let (path, link) = (path.as_bytes(), link.as_bytes());
                     match kind {

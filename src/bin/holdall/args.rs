@@ -185,9 +185,9 @@ impl RegionArgs {
 /// List files in a point
 ///
 /// Paths are those inside of what was backed up: /etc/passwd of a container, the files of a volume. Symbolic links are
-/// shown and not followed. Owners are the numbers in the archive. Names are shown with control characters escaped; with
-/// --json a name that is not UTF-8 has its bytes in path_hex, too. The disk of a virtual machine, the daemon's own files
-/// and everything else are found with --raw.
+/// shown and not followed. Owners are the numbers in the archive. Names are shown with control characters escaped;
+/// with --json a name that is not UTF-8 has its bytes in path_hex, too. The disk of a virtual machine, the daemon's
+/// own files and everything else are found with --raw.
 #[derive(Arguments)]
 pub struct Ls {
     #[arg(value_name = "POINT", help = POINT_HELP)]
@@ -204,11 +204,11 @@ pub struct Ls {
 
 /// Get files out of a point into a directory
 ///
-/// Each file comes under its path in the point: /etc/passwd becomes DIR/etc/passwd, and directories come with everything
-/// in them. Directories on the way that were not asked for are made for their owner alone, and DIR itself stays as it
-/// is. Modes, times, attributes and, for root, owners and devices are those in the archive; owners are its numbers, which
-/// for a container may be those of the host. What cannot be set is told, and the exit code is 3 then. Nothing outside of
-/// DIR is touched, whatever the archive says.
+/// Each file comes under its path in the point: /etc/passwd becomes DIR/etc/passwd, and directories come with
+/// everything in them. Directories on the way that were not asked for are made for their owner alone, and DIR itself
+/// stays as it is. Modes, times, attributes and, for root, owners and devices are those in the archive; owners are its
+/// numbers, which for a container may be those of the host. What cannot be set is told, and the exit code is 3 then.
+/// Nothing outside of DIR is touched, whatever the archive says.
 #[derive(Arguments)]
 pub struct Extract {
     #[arg(value_name = "POINT", help = POINT_HELP)]
@@ -231,8 +231,8 @@ pub struct Extract {
 
 /// Compare two points
 ///
-/// Tells what is not the same in the second: "+" is new, "-" is gone, "M" is changed, with what of it in parentheses, and
-/// "C" is a value of the daemon's own description. Contents are not read: they are the same if their chunks are.
+/// Tells what is not the same in the second: "+" is new, "-" is gone, "M" is changed, with what of it in parentheses,
+/// and "C" is a value of the daemon's own description. Contents are not read: they are the same if their chunks are.
 #[derive(Arguments)]
 pub struct Diff {
     #[arg(value_name = "A", help = POINT_HELP)]
