@@ -7,13 +7,13 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::browse::list::{Depth, list};
+use crate::browse::list::{Depth, list_with};
 use crate::browse::order::{Order, compare, inside, normal};
 use crate::browse::plan::{Plan, Scope, plan};
 use crate::browse::region::{BrowseError, Region, base};
 use crate::browse::walk::{Interest, Item, Parser, Piece, Visitor, walk};
 use crate::limits::DIFF_UNORDERED_MEMBERS_MAX;
-use crate::monitor::{Event, Monitor};
+use crate::monitor::Monitor;
 use crate::point::Point;
 use crate::recipe::TableRow;
 use crate::repo::{Reader, RepoError, Repository, Rows, read_part};
@@ -37,6 +37,13 @@ pub enum Change {
     Removed,
     /// Both have it, and this is not the same.
     Changed(Vec<&'static str>),
+}
+
+/// What a comparison took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compared {
+    /// Bytes of the first stream in parts that both have and that were not looked into.
+    pub passed_over_bytes: u64,
 }
 
 /// A value of the daemon's description that is not the same in both points.
@@ -78,13 +85,13 @@ pub fn diff(
     region: &Region,
     monitor: &dyn Monitor,
     tell: &mut dyn FnMut(&Difference),
-) -> Result<(), DiffError> {
+) -> Result<Compared, DiffError> {
     let bases = [base(one, region)?, base(other, region)?];
+    let mut reader = Reader::new(repository)?;
     for point in [one, other] {
         // Nothing is equal to nothing, but that is not what was asked.
-        list(repository, point, region, b"", Depth::Directory, monitor, &mut |_| {})?;
+        list_with(&mut reader, point, region, b"", Depth::Directory, monitor, &mut |_| {})?;
     }
-    let mut reader = Reader::new(repository)?;
     let [mine, theirs] = &bases;
     let plans = [
         plan(&mut reader, one, &Scope::Trees(vec![mine.clone()]))?,
@@ -95,17 +102,19 @@ pub fn diff(
         let before = collect(&mut reader, one, mine, monitor)?;
         let after = collect(&mut reader, other, theirs, monitor)?;
         compare_sorted(before, after, tell);
-        return Ok(());
+        return Ok(Compared { passed_over_bytes: 0 });
     }
     let [my_plan, their_plan] = plans;
     let mut merge = Merge {
         can_skip: mine == theirs,
         one: Cursor::new(one, mine, my_plan),
         other: Cursor::new(other, theirs, their_plan),
+        passed_over_bytes: 0,
         reader,
         monitor,
     };
-    merge.run(tell)
+    merge.run(tell)?;
+    Ok(Compared { passed_over_bytes: merge.passed_over_bytes })
 }
 
 /// What is compared of a member.
@@ -249,6 +258,7 @@ struct Merge<'m> {
     other: Cursor<'m>,
     /// Whether the same bytes mean the same in both.
     can_skip: bool,
+    passed_over_bytes: u64,
     monitor: &'m dyn Monitor,
 }
 
@@ -292,7 +302,7 @@ impl Merge<'_> {
         }
         let same = matches!((&self.one.row, &self.other.row), (Some(one), Some(other)) if one.part == other.part);
         if same {
-            self.monitor.event(Event::Advanced { bytes: self.one.row.as_ref().map_or(0, |row| row.stream_len) });
+            self.passed_over_bytes += self.one.row.as_ref().map_or(0, |row| row.stream_len);
             self.one.pass_over();
             self.other.pass_over();
         }

@@ -39,23 +39,35 @@ pub fn list(
     monitor: &dyn Monitor,
     tell: &mut dyn FnMut(&Entry),
 ) -> Result<(), BrowseError> {
+    list_with(&mut Reader::new(repository)?, point, region, path, depth, monitor, tell)
+}
+
+/// The same with a reader that may have read some of it already.
+pub(super) fn list_with(
+    reader: &mut Reader<'_>,
+    point: &Point,
+    region: &Region,
+    path: &[u8],
+    depth: Depth,
+    monitor: &dyn Monitor,
+    tell: &mut dyn FnMut(&Entry),
+) -> Result<(), BrowseError> {
     let base = base(point, region)?;
     let wanted = archive_path(&base, path)?;
-    let mut reader = Reader::new(repository)?;
     let scope = match depth {
         Depth::Directory => Scope::Children(wanted.clone()),
         Depth::All => Scope::Trees(vec![wanted.clone()]),
     };
-    let chosen = plan(&mut reader, point, &scope)?;
+    let chosen = plan(reader, point, &scope)?;
     let mut listing =
         Listing { base: &base, wanted: &wanted, depth, tell: None, found: BTreeMap::new(), is_there: false };
-    let mut walked = listing.walk(&mut reader, point, &chosen, monitor)?;
+    let mut walked = listing.walk(reader, point, &chosen, monitor)?;
     // Nothing is told before it is certain that nothing was left out. That something is not there is such a thing, too.
     let mut chosen = chosen;
     if chosen != Plan::All && (!walked.sound || !listing.is_there) {
         chosen = Plan::All;
         listing.found.clear();
-        walked = listing.walk(&mut reader, point, &chosen, monitor)?;
+        walked = listing.walk(reader, point, &chosen, monitor)?;
     }
     if !listing.is_there {
         let point = point.source.to_string();
@@ -74,7 +86,7 @@ pub fn list(
         }
         Depth::All => {
             listing.tell = Some(tell);
-            listing.walk(&mut reader, point, &chosen, monitor).map(|_| ())
+            listing.walk(reader, point, &chosen, monitor).map(|_| ())
         }
     }
 }

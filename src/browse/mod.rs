@@ -13,7 +13,7 @@ mod stats;
 mod tree;
 mod walk;
 
-pub use diff::{Change, ConfigChange, DiffError, Difference, diff, diff_descriptions};
+pub use diff::{Change, Compared, ConfigChange, DiffError, Difference, diff, diff_descriptions};
 pub use extract::{ExtractError, ExtractOptions, Extracted, Overwrite, Owners, extract};
 pub use list::{Depth, Entry, list};
 pub use region::{BrowseError, Region};

@@ -12,6 +12,7 @@ use crate::json;
 use crate::open::open;
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
+use crate::table::size;
 
 pub fn run(args: &Diff, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let repository = open(settings, output)?;
@@ -27,12 +28,13 @@ pub fn run(args: &Diff, settings: &Settings, output: &Output) -> Result<(), CliE
     }
     let mut told = Ok(());
     let working = interrupt::working();
-    browse::diff(&repository, one, other, &region, &progress, &mut |difference| {
+    let compared = browse::diff(&repository, one, other, &region, &progress, &mut |difference| {
         if told.is_ok() {
             told = output.result(&json::Difference::new(difference), || line(difference));
         }
     })?;
     drop(working);
+    output.detail(&format!("{} were the same at a glance", size(compared.passed_over_bytes)));
     told
 }
 
