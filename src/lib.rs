@@ -16,7 +16,7 @@
 //! | [`tar`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | formats: bytes in, bytes out |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`check`] | operations, one room per verb; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations, one room per verb; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of
@@ -57,5 +57,6 @@ pub mod recipe;
 pub mod repo;
 pub mod restore;
 pub mod source;
+pub mod status;
 pub mod store;
 pub mod tar;

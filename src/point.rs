@@ -136,6 +136,9 @@ pub struct Point {
     pub consistency: Consistency,
     /// What changed on the server while it was read, in words; empty mostly.
     pub remarks: Vec<String>,
+    /// The other members of its set: the volumes that are attached to an instance, the instances that a volume is
+    /// attached to. The same run was to save them, too.
+    pub set: Vec<Source>,
     /// The daemon's own description of the source as JSON, snapshots with their expiries included; may be empty.
     pub description: String,
     /// The stream.
@@ -146,6 +149,8 @@ pub struct Point {
 
 /// The most remarks that a point keeps.
 pub const REMARKS_MAX: usize = 1000;
+/// The most other members of a set that a point names.
+pub const SET_MAX: usize = 1000;
 
 impl Point {
     /// The stored form, before compression and sealing.
@@ -191,6 +196,10 @@ impl Point {
         for remark in &self.remarks {
             out.text(remark);
         }
+        out.size(self.set.len());
+        for member in &self.set {
+            member.encode(out);
+        }
         out.text(&self.description);
         self.content.encode(out);
         let numbers = &self.statistics;
@@ -227,6 +236,10 @@ impl Point {
             remarks: {
                 let count = from.count("point.remarks", REMARKS_MAX, 1)?;
                 (0..count).map(|_| text(from, "point.remark")).collect::<Result<_, _>>()?
+            },
+            set: {
+                let count = from.count("point.set", SET_MAX, Source::ENCODED_BYTES_MIN)?;
+                (0..count).map(|_| Source::decode(from)).collect::<Result<_, _>>()?
             },
             description: from.text("point.description", DESCRIPTION_BYTES_MAX)?.to_owned(),
             content: Content::decode(from)?,
@@ -322,6 +335,7 @@ mod tests {
             original: Some(Original { codec: "gzip".into(), len: 9, digest: [3; 32] }),
             consistency: Consistency::CrashConsistent,
             remarks: vec!["A snapshot appeared".into()],
+            set: vec![Source::volume("host", "lab", "default", "data")],
             description: "{}".into(),
             content: Content {
                 stream_len: 1 << 40,

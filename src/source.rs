@@ -74,6 +74,9 @@ pub struct Source {
 }
 
 impl Source {
+    /// Fewest bytes of a stored form: a kind and two empty texts.
+    pub const ENCODED_BYTES_MIN: usize = 3;
+
     /// An instance of a server.
     pub fn instance(server: &str, project: &str, name: &str) -> Self {
         let kind = SourceKind::Instance { project: project.to_owned() };

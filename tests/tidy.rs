@@ -22,7 +22,7 @@ const WORDS: &[&str] = &["clock", "codec", "id", "limits", "monitor", "source"];
 /// Bytes in, bytes out: no files, sockets, threads or clock.
 const FORMATS: &[&str] = &["chunk", "compress", "crypto", "pack", "point", "protocol", "recipe", "retention", "tar"];
 /// One directory per verb; they never import each other.
-const OPERATIONS: &[&str] = &["backup", "browse", "check", "entities", "forget", "prune", "restore"];
+const OPERATIONS: &[&str] = &["backup", "browse", "check", "entities", "forget", "prune", "restore", "status"];
 
 /// Which module may use which, besides [`WORDS`]. A module without a row may not exist; a row may wait for its module.
 const LAYERS: &[(&str, &[&[&str]])] = &[
@@ -52,6 +52,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("browse", &[&["point", "recipe", "repo", "tar"]]),
     ("forget", &[&["point", "repo", "retention"]]),
     ("prune", &[&["pack", "point", "protocol", "recipe", "repo"]]),
+    ("status", &[&["point", "repo"]]),
     ("check", &[&["pack", "point", "protocol", "recipe", "repo"]]),
     ("recover", &[&["daemon", "repo"], OPERATIONS]),
     ("drill", &[&["daemon", "repo"], OPERATIONS]),

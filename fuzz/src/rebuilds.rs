@@ -288,6 +288,7 @@ fn point(run: RunId, now: Timestamp, content: Content) -> Point {
         original: None,
         consistency: Consistency::Unknown,
         remarks: Vec::new(),
+        set: Vec::new(),
         description: String::new(),
         content,
         statistics: Statistics::default(),

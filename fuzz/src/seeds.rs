@@ -8,12 +8,12 @@ use holdall::codec::Encoder;
 use holdall::compress::{Level, compress};
 use holdall::crypto::KeyFile;
 use holdall::daemon::answers::Question;
-use holdall::id::{ChunkId, NoteId, PackId, RepositoryId, RunId, ServerId};
+use holdall::id::{ChunkId, NoteId, PackId, PointId, RepositoryId, RunId, ServerId};
 use holdall::index::rows::{Statement, encode_mark, head_bytes, place};
 use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack, Trailer};
 use holdall::point::{Consistency, Content, Original, Point, ServerRecord, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, Step, TableRow};
-use holdall::repo::{Condemned, Config, Note, NoteFact, SessionRecord, encode_point_body};
+use holdall::repo::{Condemned, Config, Note, NoteFact, RunRecord, SessionRecord, encode_point_body};
 use holdall::source::{Selector, Source};
 
 /// Inputs by target. The vectors are the directory `format-spec/vectors`.
@@ -145,6 +145,7 @@ fn points() -> Vec<Point> {
         original: Some(Original { codec: "gzip".into(), len: 9, digest: [3; 32] }),
         consistency: Consistency::CrashConsistent,
         remarks: vec!["A snapshot appeared".into()],
+        set: vec![Source::volume("host", "lab", "default", "data")],
         description: "{}".into(),
         content: Content {
             stream_len: 1 << 40,
@@ -206,11 +207,22 @@ fn records(seeds: &mut Seeds) {
     };
     seeds.push(("record", with(1, &session.encode())));
     seeds.push(("record", with(2, &Condemned { packs: vec![PackId::from_bytes([6; 32]); 3] }.encode())));
-    let failed = vec![(Source::instance("host", "lab", "web1"), "It vanished".to_owned())];
+    let web1 = Source::instance("host", "lab", "web1");
+    let run = RunRecord {
+        run: RunId::from_bytes([2; 32]),
+        server: "host".into(),
+        whole: true,
+        started: time(1),
+        succeeded: 3,
+        failed: vec![(web1.clone(), "It vanished".to_owned())],
+        left_out: vec![Source::volume("host", "lab", "default", "scratch")],
+    };
     for fact in [
         NoteFact::Server { name: "host".into(), id: ServerId::from_bytes([1; 32]), fingerprint: "ab".into() },
-        NoteFact::Run { run: RunId::from_bytes([2; 32]), started: time(1), succeeded: 3, failed },
+        NoteFact::Run(run),
         NoteFact::DamagedPack { pack: PackId::from_bytes([3; 32]) },
+        NoteFact::Retired { source: web1.clone(), retired: true },
+        NoteFact::Renamed { from: web1.clone(), to: web1, points: vec![PointId::from_bytes([7; 32])] },
     ] {
         let note = Note { supersedes: vec![NoteId::from_bytes([4; 32])], written: time(9), fact };
         seeds.push(("record", with(3, &note.encode())));

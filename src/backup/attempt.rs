@@ -8,13 +8,14 @@ use crate::backup::accept::{Accepted, Padding, Rejection};
 use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::plan::{Plan, Planned};
 use crate::backup::run::Run;
 use crate::backup::space;
 use crate::clock::Timestamp;
 use crate::daemon::{Daemon, DaemonError, ExportRequest, Layout, Mode, Progress, Route, Snapshots, Subject};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
-use crate::point::{Consistency, Point, REMARKS_MAX, ServerRecord, StreamForm};
+use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord, StreamForm};
 use crate::repo::{RepoError, Session};
 use crate::source::Source;
 
@@ -124,9 +125,25 @@ pub(super) struct Circumstances<'c> {
     pub streams: bool,
     pub fuzzy: Fuzzy,
     pub staging: StagingCheck,
-    pub snapshots: Snapshots,
+    /// What is wanted of each source.
+    pub plan: &'c Plan,
     /// Length of the newest stream of a source, where it can be read.
     pub last_stream: &'c dyn Fn(&Source) -> Option<u64>,
+}
+
+impl Circumstances<'_> {
+    fn planned(&self, source: &Source) -> Option<&Planned> {
+        self.plan.planned.iter().find(|planned| planned.source == *source)
+    }
+
+    fn snapshots(&self, source: &Source) -> Snapshots {
+        self.planned(source).map_or(Snapshots::Include, |planned| planned.snapshots)
+    }
+
+    /// The other members of its set, as many as a point can name.
+    fn set(&self, source: &Source) -> Vec<Source> {
+        self.planned(source).map_or_else(Vec::new, |planned| planned.set.iter().take(SET_MAX).cloned().collect())
+    }
 }
 
 /// One attempt. The point waits in the run for its group.
@@ -177,7 +194,7 @@ fn make(
         subject: subject.clone(),
         backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
         expires_at: later(started, STAGED_MICROS_MAX),
-        snapshots: circumstances.snapshots,
+        snapshots: circumstances.snapshots(source),
         layout: Layout::Plain,
         route,
     };
@@ -201,6 +218,7 @@ fn make(
         original: None,
         consistency,
         remarks,
+        set: circumstances.set(source),
         description: before.into_json(),
         content: recorded.content,
         statistics: recorded.statistics,
@@ -288,7 +306,7 @@ fn check_room(
     }
     let staging = circumstances.daemon.staging(subject.project())?;
     let last = (circumstances.last_stream)(source);
-    let snapshots = if circumstances.snapshots == Snapshots::Omit { 0 } else { before.snapshots().len() };
+    let snapshots = if circumstances.snapshots(source) == Snapshots::Omit { 0 } else { before.snapshots().len() };
     let directory = staging.daemon_directory.as_deref().and_then(|daemon| before.directory(daemon));
     let needed = space::needed(directory.as_deref(), snapshots, last);
     match (staging.free_bytes, needed) {

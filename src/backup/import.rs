@@ -111,6 +111,7 @@ fn read(run: &mut Run<'_>, request: ImportRequest<'_>, started: crate::clock::Ti
         original,
         consistency: Consistency::Unknown,
         remarks: Vec::new(),
+        set: Vec::new(),
         description: String::new(),
         content: recorded.content,
         statistics: recorded.statistics,

@@ -1,9 +1,11 @@
-//! What a server has that can be backed up, and which of it a selection means.
+//! What a server has that can be backed up.
 
-use crate::backup::sources::{BackupError, Selection, describe};
-use crate::daemon::{Daemon, DaemonError, Listing, Subject, VolumeContent, VolumeListing};
+use std::collections::BTreeMap;
+
+use crate::backup::sources::describe;
+use crate::daemon::{Daemon, DaemonError, Listing, Subject, VolumeContent, VolumeListing, VolumeSummary};
 use crate::monitor::Problem;
-use crate::source::{Source, SourceKind};
+use crate::source::Source;
 
 /// Everything that was found.
 pub(super) struct Inventory {
@@ -31,29 +33,31 @@ impl Inventory {
         instances.chain(self.volumes.volumes.iter().map(crate::daemon::VolumeSummary::subject)).collect()
     }
 
-    /// What a source is on the server, in words; `None` if it is not there.
-    pub(super) fn describe(&self, source: &Source) -> Option<String> {
-        let subject = Subject::of(source)?;
-        match &subject {
-            Subject::Instance { project, name } => {
-                let found = self.instances.instances.iter().find(|one| one.project == *project && one.name == *name)?;
-                Some(format!("{}, {}", found.kind, found.status))
+    /// Every source on the server, named so.
+    pub(super) fn found(&self, server: &str) -> Vec<Found> {
+        let instances = self.instances.instances.iter().map(|one| {
+            let own_keys = one.user_keys.iter().filter(|(key, _)| one.config.contains_key(*key));
+            Found {
+                source: Source::instance(server, &one.project, &one.name),
+                what: format!("{}, {}", one.kind, one.status),
+                own_keys: own_keys.map(|(key, value)| (key.clone(), value.clone())).collect(),
+                inherited_keys: one.user_keys.clone(),
+                users: Vec::new(),
+                of_no_use: None,
             }
-            Subject::Volume { .. } => {
-                let found = self.volumes.volumes.iter().find(|one| one.subject() == subject)?;
-                let what = match &found.content {
-                    VolumeContent::Filesystem => "volume of files",
-                    VolumeContent::Block => "block volume",
-                    VolumeContent::Iso => "disc image, which cannot be backed up",
-                    VolumeContent::Other(_) => "volume of an unknown sort, which cannot be backed up",
-                };
-                Some(match found.users.len() {
-                    0 => what.to_owned(),
-                    1 => format!("{what}, attached to an instance"),
-                    users => format!("{what}, attached to {users} instances"),
-                })
+        });
+        let volumes = self.volumes.volumes.iter().map(|one| {
+            let is_own = self.own_volumes.iter().any(|(pool, volume)| one.pool == *pool && one.name == *volume);
+            Found {
+                source: Source::volume(server, &one.project, &one.pool, &one.name),
+                what: volume_in_words(one),
+                own_keys: one.config.clone(),
+                inherited_keys: BTreeMap::new(),
+                users: one.users.iter().map(|(project, name)| Source::instance(server, project, name)).collect(),
+                of_no_use: is_own.then_some("the daemon keeps its own backups or images in it"),
             }
-        }
+        });
+        instances.chain(volumes).collect()
     }
 
     /// Projects that cannot be looked into.
@@ -64,39 +68,33 @@ impl Inventory {
         };
         self.instances.problems.iter().chain(&self.volumes.problems).map(problem).collect()
     }
+}
 
-    /// The sources that a selection means. Volumes in which the daemon keeps its own backups and images hold nothing
-    /// that has to be saved, and are selected by name only.
-    pub(super) fn select(&self, selection: &Selection, server: &str) -> Result<Vec<Source>, BackupError> {
-        match selection {
-            Selection::All => {
-                let instances =
-                    self.instances.instances.iter().map(|one| Source::instance(server, &one.project, &one.name));
-                let volumes = self.volumes.volumes.iter().filter(|one| {
-                    !self.own_volumes.iter().any(|(pool, volume)| one.pool == *pool && one.name == *volume)
-                });
-                let volumes = volumes.map(|one| Source::volume(server, &one.project, &one.pool, &one.name));
-                let mut sources: Vec<Source> = instances.chain(volumes).collect();
-                sources.sort_unstable();
-                Ok(sources)
-            }
-            Selection::Sources(selectors) => {
-                let mut sources = Vec::with_capacity(selectors.len());
-                for selector in selectors {
-                    if !matches!(selector.kind, SourceKind::Instance { .. } | SourceKind::Volume { .. }) {
-                        return Err(BackupError::Unsupported { selector: selector.to_string() });
-                    }
-                    if selector.server.as_deref().is_some_and(|named| named != server) {
-                        let (selector, server) = (selector.to_string(), server.to_owned());
-                        return Err(BackupError::OtherServer { selector, server });
-                    }
-                    let source = selector.on(server);
-                    if !sources.contains(&source) {
-                        sources.push(source);
-                    }
-                }
-                Ok(sources)
-            }
-        }
+/// One thing on the server that a run may save.
+pub(super) struct Found {
+    pub source: Source,
+    /// What it is, in words.
+    pub what: String,
+    /// Keys of its own.
+    pub own_keys: BTreeMap<String, String>,
+    /// Keys of its own and of its profiles.
+    pub inherited_keys: BTreeMap<String, String>,
+    /// The instances that a volume is attached to.
+    pub users: Vec<Source>,
+    /// Why it is saved only if it is asked for by name.
+    pub of_no_use: Option<&'static str>,
+}
+
+fn volume_in_words(volume: &VolumeSummary) -> String {
+    let what = match &volume.content {
+        VolumeContent::Filesystem => "volume of files",
+        VolumeContent::Block => "block volume",
+        VolumeContent::Iso => "disc image, which cannot be backed up",
+        VolumeContent::Other(_) => "volume of an unknown sort, which cannot be backed up",
+    };
+    match volume.users.len() {
+        0 => what.to_owned(),
+        1 => format!("{what}, attached to an instance"),
+        users => format!("{what}, attached to {users} instances"),
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::id::{PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Statistics};
-use crate::repo::{Commit, Note, NoteFact, RepoError, Repository, Session, SessionRecord, Writer};
+use crate::repo::{Commit, Note, NoteFact, RepoError, Repository, RunRecord, Session, SessionRecord, Writer};
 use crate::source::Source;
 
 /// How long finished sources wait for company before their points are committed.
@@ -44,6 +44,17 @@ pub struct Summary {
     pub stopped: bool,
 }
 
+/// What a run is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// The server's name in the repository; empty for an import.
+    pub server: String,
+    /// Whether it is everything that the server has.
+    pub whole: bool,
+    /// What was found and is left out, as the user or the server wants it.
+    pub left_out: Vec<Source>,
+}
+
 /// A run under way.
 pub struct Run<'r> {
     pub(super) repository: &'r Repository,
@@ -53,13 +64,14 @@ pub struct Run<'r> {
     pub(super) writer: Writer<'r>,
     pub(super) id: RunId,
     started: Timestamp,
+    scope: Scope,
     waiting: Vec<(Session, Point)>,
     group_since: Instant,
     summary: Summary,
 }
 
 impl<'r> Run<'r> {
-    /// Begins a run on this host.
+    /// Begins a run on this host, about no server yet.
     pub fn begin(
         repository: &'r Repository,
         monitor: &'r dyn Monitor,
@@ -75,10 +87,18 @@ impl<'r> Run<'r> {
             writer: Writer::new(repository, id),
             id,
             started: clock.now(),
+            scope: Scope::default(),
             waiting: Vec::new(),
             group_since: Instant::now(),
             summary: Summary::default(),
         })
+    }
+
+    /// Says what the run is about, for its note.
+    #[must_use]
+    pub fn about(mut self, scope: Scope) -> Self {
+        self.scope = scope;
+        self
     }
 
     /// Announces an attempt and lets the writer use what stands in the store.
@@ -151,13 +171,23 @@ impl<'r> Run<'r> {
             let reason = "Another host took this backup for dead and ended it; run it again".to_owned();
             self.fail(source, reason);
         }
-        let fact = NoteFact::Run {
+        let summary = &self.summary;
+        let fact = NoteFact::Run(RunRecord {
             run: self.id,
+            server: self.scope.server,
+            whole: self.scope.whole && summary.unreadable.is_empty() && !summary.stopped,
             started: self.started,
-            succeeded: self.summary.made.len() as u64,
-            failed: self.summary.failed.clone(),
-        };
+            succeeded: summary.made.len() as u64,
+            failed: summary.failed.clone(),
+            left_out: self.scope.left_out,
+        });
         self.repository.put_note(&Note { supersedes: Vec::new(), written: self.clock.now(), fact })?;
+        // A name that is used again stands for something that lives.
+        let history = self.repository.history()?;
+        let retired = history.retired();
+        for made in self.summary.made.iter().filter(|made| retired.contains(&made.source)) {
+            self.repository.retire(&history, &made.source, false, self.clock.now())?;
+        }
         self.summary.stored_bytes = self.writer.stored_bytes();
         Ok(self.summary)
     }

@@ -4,17 +4,18 @@ use crate::backup::attempt::{AttemptError, Circumstances, Fuzzy, StagingCheck, a
 use crate::backup::identity::{Adopt, IdentityError, identify};
 use crate::backup::inventory::Inventory;
 use crate::backup::leftovers;
-use crate::backup::run::{Run, Summary};
+use crate::backup::plan::Planner;
+use crate::backup::run::{Run, Scope, Summary};
 use crate::clock::Clock;
 use crate::daemon::{Access, Daemon, DaemonError, Route, Snapshots};
-use crate::monitor::{Event, Monitor, Problem};
+use crate::monitor::{Event, Monitor};
 use crate::repo::{Catalog, RepoError, Repository};
 use crate::source::{Selector, Source};
 
 /// Which sources to back up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Every instance and every custom volume of every project.
+    /// Everything in every project that nobody took out.
     All,
     /// These.
     Sources(Vec<Selector>),
@@ -33,6 +34,8 @@ pub struct BackupOptions {
     pub staging: StagingCheck,
     /// Whether the daemon's snapshots are part of the points.
     pub snapshots: Snapshots,
+    /// What is left out of a run over everything.
+    pub exclude: Vec<Selector>,
 }
 
 impl Default for BackupOptions {
@@ -43,6 +46,7 @@ impl Default for BackupOptions {
             fuzzy: Fuzzy::Refuse,
             staging: StagingCheck::Required,
             snapshots: Snapshots::Include,
+            exclude: Vec::new(),
         }
     }
 }
@@ -78,33 +82,8 @@ pub enum BackupError {
     },
 }
 
-/// What a run would do with one source.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Planned {
-    /// The source.
-    pub source: Source,
-    /// What it is, in words.
-    pub what: String,
-}
-
 /// Fencing can end any number of attempts; so many are made for one source.
 const ATTEMPTS_MAX: usize = 3;
-
-/// The sources that a selection means, and the projects that cannot be looked into.
-pub fn plan(
-    daemon: &dyn Daemon,
-    selection: &Selection,
-    options: &BackupOptions,
-) -> Result<(Vec<Planned>, Vec<Problem>), BackupError> {
-    let server = daemon.server()?;
-    let name = options.server_name.clone().unwrap_or(server.name);
-    let inventory = Inventory::read(daemon)?;
-    let planned = inventory.select(selection, &name)?.into_iter().map(|source| {
-        let what = inventory.describe(&source).unwrap_or_else(|| "not on the server".to_owned());
-        Planned { source, what }
-    });
-    Ok((planned.collect(), inventory.problems()))
-}
 
 /// Backs up.
 pub fn back_up(
@@ -122,7 +101,7 @@ pub fn back_up(
     }
     let (name, record) = identify(repository, &server, options.server_name.as_deref(), options.adopt, clock.now())?;
     let inventory = Inventory::read(daemon)?;
-    let sources = inventory.select(selection, &name)?;
+    let plan = Planner::new(&inventory, daemon.projects()?, name, options).plan(selection)?;
     leftovers::remove(repository, daemon, &inventory.subjects(), host, monitor)?;
     let lengths = last_streams(repository, monitor)?;
     let circumstances = Circumstances {
@@ -131,13 +110,17 @@ pub fn back_up(
         streams: server.streams_exports(),
         fuzzy: options.fuzzy,
         staging: options.staging,
-        snapshots: options.snapshots,
+        plan: &plan,
         last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
     };
-    let mut run = Run::begin(repository, monitor, clock, host)?;
-    for problem in inventory.problems() {
-        run.unreadable(problem);
+    let whole = *selection == Selection::All;
+    let left_out = if whole { plan.left_out().cloned().collect() } else { Vec::new() };
+    let mut run =
+        Run::begin(repository, monitor, clock, host)?.about(Scope { server: plan.server.clone(), whole, left_out });
+    for problem in &plan.problems {
+        run.unreadable(problem.clone());
     }
+    let sources: Vec<Source> = plan.chosen().cloned().collect();
     let mut waiting: Vec<(Source, usize)> = sources.into_iter().rev().map(|source| (source, 0)).collect();
     while let Some((source, attempts)) = waiting.pop() {
         let Some(fenced) = one(&mut run, &circumstances, &source)? else {

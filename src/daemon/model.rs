@@ -171,6 +171,8 @@ pub struct Summary {
     pub profiles: Vec<String>,
     /// Its own configuration, without that of its profiles.
     pub config: BTreeMap<String, String>,
+    /// Its keys `user.*` with those of its profiles.
+    pub user_keys: BTreeMap<String, String>,
     /// The disk it runs from.
     pub root: Option<RootDisk>,
     /// Its network interfaces.
@@ -294,6 +296,8 @@ pub(super) struct WireInstance {
     profiles: Vec<String>,
     #[serde(default, deserialize_with = "or_default")]
     config: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    expanded_config: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     expanded_devices: Devices,
 }
@@ -470,6 +474,7 @@ impl WireInstance {
             nics,
             volumes,
             profiles: self.profiles,
+            user_keys: self.expanded_config.into_iter().filter(|(key, _)| key.starts_with("user.")).collect(),
             config: std::mem::take(&mut self.config),
             name: self.name,
         }

@@ -1,5 +1,6 @@
 //! The points of a repository: listing them, and finding the one that a person means.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -18,13 +19,21 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Reads every point. What cannot be read is damage and is told as a problem; voids are skipped.
+    /// Reads every point. What cannot be read is damage and is told as a problem; voids are skipped. A point that was
+    /// given to another source has that one as its source.
     pub fn read(repository: &Repository, monitor: &dyn Monitor) -> Result<Self, RepoError> {
         repository.read_keys()?;
+        let history = repository.history()?;
+        let moved = history.moved();
         let mut points = Vec::new();
         for id in repository.list_points()? {
             match repository.read_verdict(id) {
-                Ok(Verdict::Point(point)) => points.push((id, *point)),
+                Ok(Verdict::Point(mut point)) => {
+                    if let Some(source) = moved.get(&id) {
+                        point.source = (*source).clone();
+                    }
+                    points.push((id, *point));
+                }
                 Ok(Verdict::Void) | Err(RepoError::Gone { .. }) => {}
                 Err(error @ RepoError::Damaged { .. }) => monitor.event(Event::Problem(Problem {
                     object: layout::point(id).to_string(),
@@ -33,8 +42,13 @@ impl Catalog {
                 Err(error) => return Err(error),
             }
         }
+        Ok(Self::of(points))
+    }
+
+    /// A catalog of these points, brought into order.
+    pub fn of(mut points: Vec<(PointId, Point)>) -> Self {
         points.sort_by_key(|(id, point)| (point.started, *id));
-        Ok(Self { points })
+        Self { points }
     }
 
     /// The points, oldest first.
@@ -96,6 +110,11 @@ impl Catalog {
             Some(moment) => FindError::NothingThen { wanted: selector.to_string(), moment },
             None => FindError::NoSuchSource { wanted: selector.to_string() },
         })
+    }
+
+    /// Every source that has a point, each once and in order.
+    pub fn sources(&self) -> Vec<&Source> {
+        self.points.iter().map(|(_, point)| &point.source).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// The names of servers in the repository, each once.

@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
-use crate::id::{ID_BYTES, NoteId, PackId, RunId, ServerId};
+use crate::id::{ID_BYTES, NoteId, PackId, PointId, RunId, ServerId};
 use crate::limits::{NAME_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX};
 use crate::source::Source;
 
@@ -101,25 +101,95 @@ pub enum Fact {
         fingerprint: String,
     },
     /// How a run ended.
-    Run {
-        /// The run.
-        run: RunId,
-        /// When it began.
-        started: Timestamp,
-        /// Sources of which it made a point.
-        succeeded: u64,
-        /// Sources of which it made none, with the reason.
-        failed: Vec<(Source, String)>,
-    },
+    Run(RunRecord),
     /// A pack whose bytes are not what they should be; its chunks do not count as known.
     DamagedPack {
         /// The pack.
         pack: PackId,
     },
+    /// Whether a source is retired: it was decommissioned, and its points are history.
+    Retired {
+        /// The source.
+        source: Source,
+        /// Whether it is.
+        retired: bool,
+    },
+    /// Points that count as those of another source, for theirs got another name.
+    Renamed {
+        /// The source they were made of.
+        from: Source,
+        /// The source whose history they are now.
+        to: Source,
+        /// The points.
+        points: Vec<PointId>,
+    },
 }
 
-/// The most failed sources that one note names.
-const FAILED_MAX: usize = 1 << 20;
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRecord {
+    /// The run.
+    pub run: RunId,
+    /// The server's name in the repository; empty for an import.
+    pub server: String,
+    /// Whether it was about everything that the server has, and could look everywhere.
+    pub whole: bool,
+    /// When it began.
+    pub started: Timestamp,
+    /// Sources of which it made a point.
+    pub succeeded: u64,
+    /// Sources of which it made none, with the reason.
+    pub failed: Vec<(Source, String)>,
+    /// Sources that it found and was told to leave out.
+    pub left_out: Vec<Source>,
+}
+
+impl RunRecord {
+    fn encode(&self, out: &mut Encoder) {
+        out.raw(self.run.as_bytes()).text(&self.server).u8(u8::from(self.whole));
+        self.started.encode(out);
+        out.varint(self.succeeded).size(self.failed.len());
+        for (source, reason) in &self.failed {
+            source.encode(out);
+            out.text_prefix(reason, REASON_BYTES_MAX);
+        }
+        out.size(self.left_out.len());
+        for source in &self.left_out {
+            source.encode(out);
+        }
+    }
+
+    fn decode(from: &mut Decoder<'_>) -> Result<Self, DecodeError> {
+        let run = RunId::from_bytes(from.id("note.run")?);
+        let server = from.text("note.server", NAME_BYTES_MAX)?.to_owned();
+        let whole = flag(from, "note.whole")?;
+        let started = Timestamp::decode(from, "note.started")?;
+        let succeeded = from.varint("note.succeeded", u64::MAX)?;
+        let mut failed = Vec::new();
+        for _ in 0..from.count("note.failed", SOURCES_MAX, Source::ENCODED_BYTES_MIN + 1)? {
+            let source = Source::decode(from)?;
+            failed.push((source, from.text("note.reason", REASON_BYTES_MAX)?.to_owned()));
+        }
+        let count = from.count("note.left_out", SOURCES_MAX, Source::ENCODED_BYTES_MIN)?;
+        let left_out = (0..count).map(|_| Source::decode(from)).collect::<Result<_, _>>()?;
+        Ok(Self { run, server, whole, started, succeeded, failed, left_out })
+    }
+}
+
+/// A byte that is 0 or 1.
+fn flag(from: &mut Decoder<'_>, field: &'static str) -> Result<bool, DecodeError> {
+    let before = from.clone();
+    match from.u8(field)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(before.error(field, DecodeProblem::NotCanonical)),
+    }
+}
+
+/// The most sources that one list of a note names.
+const SOURCES_MAX: usize = 1 << 20;
+/// The most points that one note gives to another source.
+pub const RENAMED_POINTS_MAX: usize = 1 << 14;
 /// The longest reason that a note keeps, in bytes.
 pub const REASON_BYTES_MAX: usize = 4096;
 
@@ -136,17 +206,26 @@ impl Note {
             Fact::Server { name, id, fingerprint } => {
                 out.u8(1).text(name).raw(id.as_bytes()).text(fingerprint);
             }
-            Fact::Run { run, started, succeeded, failed } => {
-                out.u8(2).raw(run.as_bytes());
-                started.encode(&mut out);
-                out.varint(*succeeded).size(failed.len());
-                for (source, reason) in failed {
-                    source.encode(&mut out);
-                    out.text_prefix(reason, REASON_BYTES_MAX);
-                }
+            Fact::Run(record) => {
+                out.u8(2);
+                record.encode(&mut out);
             }
             Fact::DamagedPack { pack } => {
                 out.u8(3).raw(pack.as_bytes());
+            }
+            Fact::Retired { source, retired } => {
+                out.u8(4);
+                source.encode(&mut out);
+                out.u8(u8::from(*retired));
+            }
+            Fact::Renamed { from, to, points } => {
+                out.u8(5);
+                from.encode(&mut out);
+                to.encode(&mut out);
+                out.size(points.len());
+                for point in points {
+                    out.raw(point.as_bytes());
+                }
             }
         }
         out.finish()
@@ -166,21 +245,18 @@ impl Note {
                 id: ServerId::from_bytes(from.id("note.server_id")?),
                 fingerprint: from.text("note.fingerprint", NAME_BYTES_MAX)?.to_owned(),
             },
-            2 => Fact::Run {
-                run: RunId::from_bytes(from.id("note.run")?),
-                started: Timestamp::decode(&mut from, "note.started")?,
-                succeeded: from.varint("note.succeeded", u64::MAX)?,
-                failed: {
-                    let count = from.count("note.failed", FAILED_MAX, 3)?;
-                    let mut failed = Vec::with_capacity(count);
-                    for _ in 0..count {
-                        let source = Source::decode(&mut from)?;
-                        failed.push((source, from.text("note.reason", REASON_BYTES_MAX)?.to_owned()));
-                    }
-                    failed
+            2 => Fact::Run(RunRecord::decode(&mut from)?),
+            3 => Fact::DamagedPack { pack: PackId::from_bytes(from.id("note.pack")?) },
+            4 => Fact::Retired { source: Source::decode(&mut from)?, retired: flag(&mut from, "note.retired")? },
+            5 => Fact::Renamed {
+                from: Source::decode(&mut from)?,
+                to: Source::decode(&mut from)?,
+                points: {
+                    let count = from.count("note.points", RENAMED_POINTS_MAX, ID_BYTES)?;
+                    let point = |_| from.id("note.point").map(PointId::from_bytes);
+                    (0..count).map(point).collect::<Result<_, _>>()?
                 },
             },
-            3 => Fact::DamagedPack { pack: PackId::from_bytes(from.id("note.pack")?) },
             _ => return Err(before.error("note.kind", DecodeProblem::Unknown)),
         };
         from.finish("note")?;
@@ -199,11 +275,22 @@ mod tests {
 
     fn notes() -> Vec<Note> {
         let server = Fact::Server { name: "host".into(), id: ServerId::from_bytes([1; 32]), fingerprint: "ab".into() };
-        let failed = vec![(Source::instance("host", "lab", "web1"), "It vanished".to_owned())];
-        let run = Fact::Run { run: RunId::from_bytes([2; 32]), started: time(1), succeeded: 3, failed };
+        let web1 = Source::instance("host", "lab", "web1");
+        let run = Fact::Run(run(vec![(web1.clone(), "It vanished".to_owned())]));
         let damaged = Fact::DamagedPack { pack: PackId::from_bytes([3; 32]) };
+        let retired = Fact::Retired { source: web1.clone(), retired: true };
+        let to = Source::instance("host", "lab", "web2");
+        let renamed = Fact::Renamed { from: web1, to, points: vec![PointId::from_bytes([7; 32]); 2] };
         let supersedes = vec![NoteId::from_bytes([4; 32])];
-        [server, run, damaged].map(|fact| Note { supersedes: supersedes.clone(), written: time(9), fact }).to_vec()
+        [server, run, damaged, retired, renamed]
+            .map(|fact| Note { supersedes: supersedes.clone(), written: time(9), fact })
+            .to_vec()
+    }
+
+    fn run(failed: Vec<(Source, String)>) -> RunRecord {
+        let left_out = vec![Source::volume("host", "lab", "default", "data")];
+        let (run, server) = (RunId::from_bytes([2; 32]), "host".to_owned());
+        RunRecord { run, server, whole: true, started: time(1), succeeded: 3, failed, left_out }
     }
 
     #[test]
@@ -229,9 +316,9 @@ mod tests {
     #[test]
     fn a_long_reason_is_kept_in_part() {
         let failed = vec![(Source::file("x"), "ä".repeat(REASON_BYTES_MAX))];
-        let fact = Fact::Run { run: RunId::from_bytes([2; 32]), started: time(1), succeeded: 0, failed };
+        let fact = Fact::Run(run(failed));
         let note = Note::decode(&Note { supersedes: vec![], written: time(1), fact }.encode()).unwrap();
-        let Fact::Run { failed, .. } = note.fact else { panic!("another fact") };
+        let Fact::Run(RunRecord { failed, .. }) = note.fact else { panic!("another fact") };
         assert_eq!(failed[0].1.len(), REASON_BYTES_MAX);
     }
 

@@ -11,4 +11,5 @@ mod interrupt;
 mod json;
 mod keys;
 mod refusals;
+mod sources;
 mod streams;

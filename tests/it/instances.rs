@@ -92,7 +92,7 @@ fn reason(daemon: &FakeDaemon) -> String {
     let (source, reason) = summary.failed.first().unwrap().clone();
     assert_eq!((source.to_string().as_str(), summary.failed.len(), summary.made.len()), ("fake//web1", 1, 1));
     let noted = repository.notes().unwrap().into_iter().find_map(|(_, note)| match note.fact {
-        NoteFact::Run { succeeded, failed, .. } => Some((succeeded, failed)),
+        NoteFact::Run(run) => Some((run.succeeded, run.failed)),
         _ => None,
     });
     assert_eq!(noted, Some((1, summary.failed)), "the run's note says the same");
@@ -345,9 +345,9 @@ fn a_run_that_is_stopped_keeps_the_points_of_finished_sources() {
 #[test]
 fn a_plan_names_what_a_backup_takes() {
     let daemon = faulty(Flavor::Lxd, &[]);
-    let (planned, problems) = plan(&daemon, &Selection::All, &BackupOptions::default()).unwrap();
-    let planned: Vec<_> = planned.iter().map(|one| one.source.to_string()).collect();
-    assert_eq!((planned, problems.len()), (vec!["fake//db1".to_owned(), "fake//web1".to_owned()], 0));
+    let whole = plan(&daemon, &Selection::All, &BackupOptions::default()).unwrap();
+    let chosen: Vec<_> = whole.chosen().map(ToString::to_string).collect();
+    assert_eq!((chosen, whole.problems.len()), (vec!["fake//db1".to_owned(), "fake//web1".to_owned()], 0));
     let other = plan(&daemon, &sources(&["elsewhere//web1"]), &BackupOptions::default());
     assert!(matches!(other, Err(BackupError::OtherServer { .. })));
     let file = plan(&daemon, &sources(&["file:x"]), &BackupOptions::default());

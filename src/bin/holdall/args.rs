@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as Arguments, Parser, Subcommand};
 use holdall::browse::Region;
@@ -87,6 +88,10 @@ pub enum Command {
     Export(Export),
     Import(Import),
     Check(Check),
+    Status(Status),
+    /// List the sources of the repository, retire and rename them
+    #[command(subcommand)]
+    Source(SourceCommand),
     /// Add, list, remove and change the keys that open the repository
     #[command(subcommand)]
     Key(Key),
@@ -307,6 +312,73 @@ pub struct Check {
     /// Read all data, too
     #[arg(long)]
     pub read_data: bool,
+}
+
+/// Tell whether every source is backed up, and how recently
+///
+/// The daemon of this host, if there is one, says what there is now; without one the runs in the repository do. A
+/// source is late if its newest point is older than --max-age, failing if the last run that tried made no point of it,
+/// never backed up if the daemon has it and the repository does not, and gone if it is the other way round. The exit
+/// code is 3 if any is late, failing or was never backed up.
+#[derive(Arguments)]
+pub struct Status {
+    /// Tell of these sources only
+    #[arg(value_name = "SOURCE")]
+    pub sources: Vec<Selector>,
+    /// How old a newest point may be: 26h, 2days [default: max_age in the settings, or any age]
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
+    pub max_age: Option<Duration>,
+    /// Do not ask the daemon
+    #[arg(long)]
+    pub offline: bool,
+    /// The server's name in the repository [default: the daemon's own]
+    #[arg(long, value_name = "NAME")]
+    pub server_name: Option<String>,
+}
+
+/// A time such as `26h`; days have 24 hours.
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no time: use 26h, 90m or 2days");
+    let span: jiff::Span = text.parse().map_err(|_| wrong())?;
+    let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| wrong())?;
+    Duration::try_from(duration).map_err(|_| wrong())
+}
+
+/// List the sources of the repository, retire and rename them
+#[derive(Subcommand)]
+pub enum SourceCommand {
+    /// List every source that has a point
+    List,
+    /// Say that a source is decommissioned
+    ///
+    /// Its points stay and can be restored, and its absence is no longer worth a word. A later backup of it ends the
+    /// retirement.
+    Retire(SourceRetire),
+    /// Give the points of one source to another
+    ///
+    /// For a thing that was renamed or moved on its server: its points count as those of the new name from now on.
+    /// What is backed up under the old name later is another thing's history.
+    Rename(SourceRename),
+}
+
+#[derive(Arguments)]
+pub struct SourceRetire {
+    /// The source
+    #[arg(value_name = "SOURCE")]
+    pub source: Selector,
+    /// Take it back: the source lives
+    #[arg(long)]
+    pub undo: bool,
+}
+
+#[derive(Arguments)]
+pub struct SourceRename {
+    /// The source as the repository knows it
+    #[arg(value_name = "SOURCE")]
+    pub source: Selector,
+    /// Its new name, in the same text form
+    #[arg(value_name = "NEW")]
+    pub new: Selector,
 }
 
 /// Add, list, remove and change the keys that open the repository

@@ -7,12 +7,15 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{self, Path, PathBuf};
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use holdall::daemon::SocketHints;
+use holdall::source::Selector;
 
-use crate::args::Global;
+use crate::args::{Global, parse_age};
 use crate::error::{CliError, Code};
 
 /// The settings file that is read if there is one.
@@ -46,6 +49,10 @@ pub struct Settings {
     pub server: Option<PathBuf>,
     /// The name of this host's server in the repository.
     pub server_name: Option<String>,
+    /// How old a source's newest point may be before `status` calls it late.
+    pub max_age: Option<Duration>,
+    /// What `backup --all` leaves out.
+    pub exclude: Vec<Selector>,
 }
 
 impl Settings {
@@ -166,6 +173,22 @@ struct SettingsFile {
     cache_dir: Option<PathBuf>,
     server: Option<PathBuf>,
     server_name: Option<String>,
+    #[serde(default, deserialize_with = "age")]
+    max_age: Option<Duration>,
+    #[serde(default, deserialize_with = "selectors")]
+    exclude: Vec<Selector>,
+}
+
+/// Sources as people name them.
+fn selectors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Selector>, D::Error> {
+    let texts: Vec<String> = Vec::deserialize(from)?;
+    texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+/// A time as people write it: `26h`.
+fn age<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_age(&text).map(Some).map_err(D::Error::custom)
 }
 
 impl SettingsFile {
@@ -231,6 +254,8 @@ fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Resu
         repository,
         server: global.server.clone().or(file.server),
         server_name: file.server_name,
+        max_age: file.max_age,
+        exclude: file.exclude,
     })
 }
 
@@ -283,6 +308,8 @@ mod tests {
         assert_eq!(settings.repository().unwrap(), Path::new("/etc/holdall/repo"));
         assert_eq!(settings.key, Some(KeySource::PasswordFile("/etc/holdall/password".into())));
         assert_eq!(settings.server_name.as_deref(), Some("lab"));
+        let settings = merge(&global(&[]), &Environment::default(), file("max_age = \"1day 2h\"")).unwrap();
+        assert_eq!(settings.max_age, Some(Duration::from_hours(26)));
     }
 
     #[test]

@@ -65,7 +65,7 @@ impl Code {
             Self::Success => "success",
             Self::Failed => "failed, for a reason that has no code of its own",
             Self::Usage => "wrong usage or settings; nothing was done",
-            Self::Problems => "finished, but with problems: some sources failed, or redundancy is lost",
+            Self::Problems => "finished, but with problems: some sources failed or are late, or redundancy is lost",
             Self::Damage => "the repository is damaged",
             Self::NoRepository => "there is no repository at that place",
             Self::NoKey => "wrong key, or no key was given",

@@ -77,15 +77,54 @@ impl Object for Failed<'_> {
     const TYPE: &'static str = "failed";
 }
 
-/// What `backup --dry-run` would back up.
+/// What `backup --dry-run` would do with a source.
 #[derive(Serialize)]
 pub struct Planned<'o> {
     pub source: &'o str,
     pub what: &'o str,
+    /// Whether it is backed up.
+    pub chosen: bool,
+    pub why: &'o str,
+    /// The other members of its set.
+    pub set: Vec<String>,
 }
 
 impl Object for Planned<'_> {
     const TYPE: &'static str = "planned";
+}
+
+/// How a source stands, as `status` tells it.
+#[derive(Serialize)]
+pub struct Standing<'o> {
+    pub source: String,
+    pub state: &'static str,
+    /// Whether the source is late, failing or was never backed up.
+    pub needs_attention: bool,
+    pub points: usize,
+    pub newest: Option<String>,
+    /// When the newest point was begun.
+    pub newest_started: Option<String>,
+    /// When a run last failed to make a point of it since then.
+    pub failed: Option<String>,
+    pub message: Option<&'o str>,
+}
+
+impl Object for Standing<'_> {
+    const TYPE: &'static str = "standing";
+}
+
+/// A source that has points, as `source list` tells it.
+#[derive(Serialize)]
+pub struct SourceSummary {
+    pub source: String,
+    pub retired: bool,
+    pub points: usize,
+    pub newest: String,
+    pub newest_started: String,
+}
+
+impl Object for SourceSummary {
+    const TYPE: &'static str = "source";
 }
 
 /// `restore` put a point into the daemon.
@@ -160,6 +199,8 @@ pub struct PointDetails {
     /// How it arrived, where it is stored in another form.
     pub original: Option<Original>,
     pub remarks: Vec<String>,
+    /// The other members of its set.
+    pub set: Vec<SetMember>,
     pub snapshots: Vec<Snapshot>,
     /// The daemon's own description, or nothing.
     pub description: Option<serde_json::Value>,
@@ -173,6 +214,14 @@ pub struct PointDetails {
 
 impl Object for PointDetails {
     const TYPE: &'static str = "point_details";
+}
+
+/// Another member of a point's set.
+#[derive(Serialize)]
+pub struct SetMember {
+    pub source: String,
+    /// The point that the same run made of it; nothing if it made none.
+    pub point: Option<String>,
 }
 
 /// The daemon of a point.

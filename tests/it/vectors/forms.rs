@@ -5,11 +5,13 @@ use holdall::clock::Timestamp;
 use holdall::codec::DecodeProblem::{NotCanonical, NotText, TooLarge, Trailing, Truncated, Unknown};
 use holdall::codec::{DecodeError, Decoder, Encoder};
 use holdall::compress::Level;
-use holdall::id::{ChunkId, NoteId, PackId, RunId, ServerId};
+use holdall::id::{ChunkId, NoteId, PackId, PointId, RunId, ServerId};
 use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack};
 use holdall::point::{Consistency, Content, Original, Point, ServerRecord, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
-use holdall::repo::{Condemned, Config, Note, NoteFact, Parity, SessionRecord, decode_point_body, encode_point_body};
+use holdall::repo::{
+    Condemned, Config, Note, NoteFact, Parity, RunRecord, SessionRecord, decode_point_body, encode_point_body,
+};
 use holdall::source::{Source, SourceKind};
 use serde_json::{Value, json};
 
@@ -53,6 +55,10 @@ fn replaced(of: &[u8], at: usize, with: &[u8]) -> Vec<u8> {
     let mut bytes = of.to_vec();
     bytes[at..at + with.len()].copy_from_slice(with);
     bytes
+}
+
+fn last_replaced(of: &[u8], with: u8) -> Vec<u8> {
+    replaced(of, of.len() - 1, &[with])
 }
 
 fn varints() -> Value {
@@ -187,6 +193,7 @@ fn example_point() -> Point {
         original: None,
         consistency: Consistency::CrashConsistent,
         remarks: vec!["a snapshot appeared".into()],
+        set: vec![Source::volume("host", "lab", "default", "data")],
         description: "{\"name\":\"web1\"}".into(),
         content: Content {
             stream_len: 1 << 40,
@@ -207,6 +214,7 @@ fn file_point() -> Point {
         original: Some(Original { codec: "gzip".into(), len: 99, digest: [3; 32] }),
         consistency: Consistency::Unknown,
         remarks: Vec::new(),
+        set: Vec::new(),
         description: String::new(),
         content: Content { stream_len: 0, table: Vec::new(), packs: Vec::new(), ..example_point().content },
         ..example_point()
@@ -536,14 +544,28 @@ fn notes() -> Value {
     let note = |fact| Note { supersedes: vec![NoteId::from_bytes([4; 32])], written, fact };
     let server =
         note(NoteFact::Server { name: "host".into(), id: ServerId::from_bytes([1; 32]), fingerprint: "ab12".into() });
-    let failed = vec![(Source::instance("host", "lab", "web1"), "It vanished".to_owned())];
-    let run = note(NoteFact::Run { run: RunId::from_bytes([2; 32]), started: time(1), succeeded: 3, failed });
+    let web1 = Source::instance("host", "lab", "web1");
+    let run = note(NoteFact::Run(RunRecord {
+        run: RunId::from_bytes([2; 32]),
+        server: "host".into(),
+        whole: true,
+        started: time(1),
+        succeeded: 3,
+        failed: vec![(web1.clone(), "It vanished".to_owned())],
+        left_out: vec![Source::volume("host", "lab", "default", "scratch")],
+    }));
+    let retired = note(NoteFact::Retired { source: web1.clone(), retired: true });
+    let to = Source::instance("host", "lab", "web2");
+    let renamed = note(NoteFact::Renamed { from: web1, to, points: vec![PointId::from_bytes([7; 32])] });
     let damaged =
         Note { supersedes: Vec::new(), written, fact: NoteFact::DamagedPack { pack: PackId::from_bytes([3; 32]) } };
     let mut all = vec![
         good("a server", &server.encode(), values::note(&server)),
         good("a run", &run.encode(), values::note(&run)),
         good("a damaged pack", &damaged.encode(), values::note(&damaged)),
+        good("a retired source", &retired.encode(), values::note(&retired)),
+        good("a renamed source", &renamed.encode(), values::note(&renamed)),
+        bad("neither retired nor not", &last_replaced(&retired.encode(), 2), "note.retired", NotCanonical),
         bad("an unknown kind", &replaced(&damaged.encode(), 1 + 8, &[200]), "note.kind", Unknown),
     ];
     all.extend(cut_and_longer(&damaged.encode(), "note.pack", "note"));

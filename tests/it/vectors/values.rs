@@ -101,6 +101,7 @@ pub fn point(point: &Point) -> Value {
         "original": original,
         "consistency": consistency(point.consistency),
         "remarks": point.remarks,
+        "set": point.set.iter().map(source).collect::<Vec<_>>(),
         "description": point.description,
         "content": {
             "stream_len": content.stream_len,
@@ -140,10 +141,19 @@ pub fn note(note: &Note) -> Value {
         NoteFact::Server { name, id, fingerprint } => {
             json!({ "server": { "name": name, "id": id.to_string(), "fingerprint": fingerprint } })
         }
-        NoteFact::Run { run, started, succeeded, failed } => {
-            let failed = failed.iter().map(|(of, reason)| json!({ "source": source(of), "reason": reason }));
-            json!({ "run": { "run": run.to_string(), "started": started.as_micros(), "succeeded": succeeded,
-                             "failed": failed.collect::<Vec<_>>() } })
+        NoteFact::Run(run) => {
+            let failed = run.failed.iter().map(|(of, reason)| json!({ "source": source(of), "reason": reason }));
+            json!({ "run": { "run": run.run.to_string(), "server": run.server, "whole": run.whole,
+                             "started": run.started.as_micros(), "succeeded": run.succeeded,
+                             "failed": failed.collect::<Vec<_>>(),
+                             "left_out": run.left_out.iter().map(source).collect::<Vec<_>>() } })
+        }
+        NoteFact::Retired { source: of, retired } => {
+            json!({ "retired": { "source": source(of), "retired": retired } })
+        }
+        NoteFact::Renamed { from, to, points } => {
+            let points: Vec<String> = points.iter().map(ToString::to_string).collect();
+            json!({ "renamed": { "from": source(from), "to": source(to), "points": points } })
         }
         NoteFact::DamagedPack { pack } => json!({ "damaged pack": { "pack": pack.to_string() } }),
     };

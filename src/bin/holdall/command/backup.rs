@@ -21,6 +21,7 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
         fuzzy: if args.allow_fuzzy { Fuzzy::Allow } else { Fuzzy::Refuse },
         staging: if args.unchecked_staging { StagingCheck::Skipped } else { StagingCheck::Required },
         snapshots: if args.no_snapshots { Snapshots::Omit } else { Snapshots::Include },
+        exclude: settings.exclude.clone(),
     };
     let selection = if args.all { Selection::All } else { Selection::Sources(args.sources) };
     let daemon = connect(settings)?;
@@ -43,16 +44,19 @@ fn dry_run(
     options: &BackupOptions,
     output: &Output,
 ) -> Result<(), CliError> {
-    let (planned, problems) = plan(daemon, selection, options)?;
-    for one in &planned {
+    let plan = plan(daemon, selection, options)?;
+    for one in &plan.planned {
         let source = one.source.to_string();
-        let object = json::Planned { source: &source, what: &one.what };
-        output.result(&object, || format!("{}: {}", plain(&source), plain(&one.what)))?;
+        let set: Vec<String> = one.set.iter().map(ToString::to_string).collect();
+        let (chosen, what, why) = (one.chosen, one.what.as_str(), one.why.as_str());
+        let object = json::Planned { source: &source, what, chosen, why, set };
+        let sign = if chosen { '+' } else { '-' };
+        output.result(&object, || format!("{sign} {}: {}; {}", plain(&source), plain(what), plain(why)))?;
     }
-    for problem in &problems {
+    for problem in &plan.problems {
         output.problem(&problem.object, &problem.message);
     }
-    let missing = problems.len();
+    let missing = plan.problems.len();
     if missing == 0 { Ok(()) } else { Err(problems_left(missing)) }
 }
 

@@ -13,7 +13,9 @@ mod ls;
 mod made;
 mod restore;
 mod show;
+mod source;
 mod stats;
+mod status;
 
 use crate::args::{Args, Command};
 use crate::config::Settings;
@@ -36,6 +38,8 @@ pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
         Command::Export(export) => export::run(&export, &settings, output),
         Command::Import(import) => import::run(import, &settings, output),
         Command::Check(check) => check::run(&check, &settings, output),
+        Command::Status(status) => status::run(&status, &settings, output),
+        Command::Source(source) => source::run(source, &settings, output),
         Command::Key(key) => key::run(key, &settings, output),
     }
 }

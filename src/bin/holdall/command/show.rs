@@ -4,6 +4,7 @@ use holdall::clock::Timestamp;
 use holdall::id::PointId;
 use holdall::point::{Point, StreamForm};
 use holdall::repo::Catalog;
+use holdall::source::Source;
 
 use crate::args::Show;
 use crate::config::Settings;
@@ -20,9 +21,31 @@ pub fn run(args: &Show, settings: &Settings, output: &Output) -> Result<(), CliE
     let catalog = Catalog::read(&repository, &progress)?;
     drop(progress);
     let (id, point) = catalog.find(&args.point)?;
-    let snapshots = snapshots(&point.description);
-    let text = || sheet(*id, point, &snapshots, output.is_verbose()).text();
-    output.result(&details(*id, point, &snapshots), text)
+    let (snapshots, set) = (snapshots(&point.description), set(point, &catalog));
+    let text = || sheet(*id, point, (&snapshots, &set), output.is_verbose()).text();
+    output.result(&details(*id, point, &snapshots, set.iter().map(SetMember::object).collect()), text)
+}
+
+/// Another member of the point's set, and what the same run made of it.
+struct SetMember {
+    source: String,
+    point: Option<PointId>,
+}
+
+impl SetMember {
+    fn object(&self) -> json::SetMember {
+        json::SetMember { source: self.source.clone(), point: self.point.map(|id| id.to_string()) }
+    }
+}
+
+/// The other members of the set; a member without a point of the same run is missing.
+fn set(point: &Point, catalog: &Catalog) -> Vec<SetMember> {
+    let of_run = |source: &Source| {
+        let mut points = catalog.points().iter();
+        points.find(|(_, other)| other.run == point.run && other.source == *source).map(|(id, _)| *id)
+    };
+    let members = point.set.iter();
+    members.map(|source| SetMember { source: source.to_string(), point: of_run(source) }).collect()
 }
 
 /// A snapshot of the daemon's in the point.
@@ -55,7 +78,7 @@ fn moment(text: &str) -> Option<Timestamp> {
     Timestamp::from_micros(u64::try_from(moment.as_microsecond()).ok()?)
 }
 
-fn sheet(id: PointId, point: &Point, snapshots: &[Snapshot], verbose: bool) -> Sheet {
+fn sheet(id: PointId, point: &Point, (snapshots, set): (&[Snapshot], &[SetMember]), verbose: bool) -> Sheet {
     let mut sheet = Sheet::default();
     sheet.field("Point", id.to_string());
     sheet.field("Source", format!("{} ({})", point.source, json::kind(&point.source.kind)));
@@ -93,6 +116,13 @@ fn sheet(id: PointId, point: &Point, snapshots: &[Snapshot], verbose: bool) -> S
             format!("{}{created}{expires}", snapshot.name)
         }),
     );
+    sheet.fields(
+        "Set",
+        set.iter().map(|member| match member.point {
+            Some(id) => format!("with {}, point {}", member.source, id.short()),
+            None => format!("without {}: the run made no point of it, or it was forgotten", member.source),
+        }),
+    );
     sheet.fields("Remarks", point.remarks.iter().cloned());
     sheet.field("Stream", format!("XXH3-128 {:032x}", point.content.stream_xxh3));
     sheet.field("Recipe", format!("BLAKE3 {}", hex(&point.content.recipe_digest)));
@@ -104,7 +134,7 @@ fn sheet(id: PointId, point: &Point, snapshots: &[Snapshot], verbose: bool) -> S
     sheet
 }
 
-fn details(id: PointId, point: &Point, snapshots: &[Snapshot]) -> json::PointDetails {
+fn details(id: PointId, point: &Point, snapshots: &[Snapshot], set: Vec<json::SetMember>) -> json::PointDetails {
     let text = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     json::PointDetails {
         point: json::Point::new(id, point),
@@ -122,6 +152,7 @@ fn details(id: PointId, point: &Point, snapshots: &[Snapshot]) -> json::PointDet
             blake3: hex(&original.digest),
         }),
         remarks: point.remarks.clone(),
+        set,
         snapshots: snapshots
             .iter()
             .map(|snapshot| json::Snapshot {

@@ -1,0 +1,144 @@
+//! What notes say about sources: which are retired, and which points count as another source's.
+//!
+//! A source that is renamed on its server keeps its history because a note gives its points, one by one, to the new
+//! name; what is made later under the old name is another thing's. No clock decides: where notes contradict each other
+//! because their writers had not seen each other, a source is not retired, and a point goes where the note with the
+//! lowest id says.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clock::Timestamp;
+use crate::id::{NoteId, PointId};
+use crate::repo::record::RENAMED_POINTS_MAX;
+use crate::repo::{Note, NoteFact, RepoError, Repository, RunRecord};
+use crate::source::Source;
+
+/// What the notes say about sources and runs.
+#[derive(Debug, Default)]
+pub struct History {
+    notes: Vec<(NoteId, Note)>,
+}
+
+impl History {
+    /// The notes that no other supersedes; the rest does not count.
+    pub fn new(mut notes: Vec<(NoteId, Note)>) -> Self {
+        notes.sort_unstable_by_key(|(id, _)| *id);
+        Self { notes }
+    }
+
+    /// The sources that are retired.
+    pub fn retired(&self) -> BTreeSet<&Source> {
+        let mut said: BTreeMap<&Source, bool> = BTreeMap::new();
+        for (_, note) in &self.notes {
+            if let NoteFact::Retired { source, retired } = &note.fact {
+                said.entry(source).and_modify(|all| *all &= *retired).or_insert(*retired);
+            }
+        }
+        said.into_iter().filter(|(_, retired)| *retired).map(|(source, _)| source).collect()
+    }
+
+    /// The points that count as another source's than they were made of.
+    pub fn moved(&self) -> BTreeMap<PointId, &Source> {
+        let mut moved = BTreeMap::new();
+        for (_, note) in &self.notes {
+            if let NoteFact::Renamed { to, points, .. } = &note.fact {
+                for point in points {
+                    moved.entry(*point).or_insert(to);
+                }
+            }
+        }
+        moved
+    }
+
+    /// How runs ended, in no order.
+    pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
+        self.notes.iter().filter_map(|(_, note)| match &note.fact {
+            NoteFact::Run(run) => Some(run),
+            _ => None,
+        })
+    }
+
+    /// The notes that say whether this source is retired.
+    fn about_retirement(&self, of: &Source) -> Vec<NoteId> {
+        let about = |fact: &NoteFact| matches!(fact, NoteFact::Retired { source, .. } if source == of);
+        self.notes.iter().filter(|(_, note)| about(&note.fact)).map(|(id, _)| *id).collect()
+    }
+
+    /// The renamings that say nothing which another one of these points does not say.
+    fn within(&self, points: &BTreeSet<PointId>) -> Vec<NoteId> {
+        let is_within = |fact: &NoteFact| match fact {
+            NoteFact::Renamed { points: renamed, .. } => renamed.iter().all(|point| points.contains(point)),
+            _ => false,
+        };
+        self.notes.iter().filter(|(_, note)| is_within(&note.fact)).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Repository {
+    /// What the notes say about sources and runs.
+    pub fn history(&self) -> Result<History, RepoError> {
+        Ok(History::new(self.notes()?))
+    }
+
+    /// Says that a source is retired, or that it no longer is.
+    pub fn retire(&self, history: &History, source: &Source, retired: bool, now: Timestamp) -> Result<(), RepoError> {
+        let fact = NoteFact::Retired { source: source.clone(), retired };
+        self.put_note(&Note { supersedes: history.about_retirement(source), written: now, fact })?;
+        Ok(())
+    }
+
+    /// Gives points of one source to another.
+    pub fn rename(
+        &self,
+        history: &History,
+        from: &Source,
+        to: &Source,
+        points: &BTreeSet<PointId>,
+        now: Timestamp,
+    ) -> Result<(), RepoError> {
+        let all: Vec<PointId> = points.iter().copied().collect();
+        // Those before the last one supersede nothing: until all are stored, what was said before still counts.
+        let mut pieces = all.chunks(RENAMED_POINTS_MAX).peekable();
+        while let Some(piece) = pieces.next() {
+            let supersedes = if pieces.peek().is_none() { history.within(points) } else { Vec::new() };
+            let fact = NoteFact::Renamed { from: from.clone(), to: to.clone(), points: piece.to_vec() };
+            self.put_note(&Note { supersedes, written: now, fact })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(name: &str) -> Source {
+        Source::instance("lab", "default", name)
+    }
+
+    fn history(facts: Vec<NoteFact>) -> History {
+        let written = Timestamp::from_micros(1).unwrap();
+        let note = |fact| Note { supersedes: Vec::new(), written, fact };
+        History::new((1..=9).zip(facts).map(|(at, fact)| (NoteId::from_bytes([at; 32]), note(fact))).collect())
+    }
+
+    #[test]
+    fn of_notes_that_did_not_see_each_other_the_careful_one_counts() {
+        let said = |retired| NoteFact::Retired { source: source("web1"), retired };
+        assert_eq!(history(vec![said(true)]).retired().len(), 1);
+        assert!(history(vec![said(true), said(false)]).retired().is_empty());
+        assert!(history(vec![said(false), said(true)]).retired().is_empty());
+    }
+
+    #[test]
+    fn points_go_where_the_first_note_says() {
+        let point = |at| PointId::from_bytes([at; 32]);
+        let renamed =
+            |to, points: &[PointId]| NoteFact::Renamed { from: source("a"), to: source(to), points: points.to_vec() };
+        let history = history(vec![renamed("b", &[point(1), point(2)]), renamed("c", &[point(2), point(3)])]);
+        let moved: Vec<(PointId, &str)> =
+            history.moved().into_iter().map(|(point, to)| (point, to.name.as_str())).collect();
+        assert_eq!(moved, [(point(1), "b"), (point(2), "b"), (point(3), "c")]);
+        assert_eq!(history.within(&[point(1), point(2)].into()), [NoteId::from_bytes([1; 32])]);
+    }
+}
