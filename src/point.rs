@@ -57,6 +57,8 @@ pub enum StreamForm {
     },
     /// Bytes as they were given; no daemon is known to accept them.
     File,
+    /// A disc image: the bytes of a volume of content type `iso`, and nothing around them.
+    Disc,
 }
 
 /// How a stream arrived that is stored in another form.
@@ -181,6 +183,7 @@ impl Point {
             StreamForm::Export { optimized: false } => 1,
             StreamForm::Export { optimized: true } => 2,
             StreamForm::File => 3,
+            StreamForm::Disc => 4,
         });
         out.option(self.original.as_ref(), |out, original| {
             out.text(&original.codec).varint(original.len).raw(&original.digest);
@@ -296,6 +299,7 @@ fn decode_form(from: &mut Decoder<'_>) -> Result<StreamForm, DecodeError> {
         1 => Ok(StreamForm::Export { optimized: false }),
         2 => Ok(StreamForm::Export { optimized: true }),
         3 => Ok(StreamForm::File),
+        4 => Ok(StreamForm::Disc),
         _ => Err(before.error("point.form", DecodeProblem::Unknown)),
     }
 }

@@ -110,6 +110,14 @@ pub enum Rejection {
         /// The member's path.
         path: String,
     },
+    /// A disc image of another length than the daemon told.
+    #[error("it has {found} bytes, and the daemon says that it has {expected}")]
+    WrongLength {
+        /// As the daemon told.
+        expected: u64,
+        /// That came.
+        found: u64,
+    },
     /// More top-level members than any export has.
     #[error("it holds more than {EXPORT_ROOTS_MAX} top-level members")]
     TooManyRoots,

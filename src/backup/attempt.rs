@@ -4,18 +4,19 @@
 //! renamed meanwhile ends as a shorter archive with every sign of success. Only what the archive proves and what the
 //! daemon says afterwards together make a point.
 
-use crate::backup::accept::{Accepted, Padding, Rejection};
+use crate::backup::accept::Rejection;
+use crate::backup::arrival::{Arrival, Proof};
 use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
-use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::pipeline::{Recorded, StreamError, record};
 use crate::backup::plan::{Plan, Planned};
 use crate::backup::run::Run;
 use crate::backup::space;
 use crate::clock::Timestamp;
-use crate::daemon::{Daemon, DaemonError, ExportRequest, Layout, Mode, Progress, Route, Snapshots, Subject};
+use crate::daemon::{Daemon, DaemonError, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
-use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord, StreamForm};
+use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
 use crate::repo::{RepoError, Session};
 use crate::source::Source;
 
@@ -122,7 +123,8 @@ impl AttemptError {
 pub(super) struct Circumstances<'c> {
     pub daemon: &'c dyn Daemon,
     pub server: &'c ServerRecord,
-    pub streams: bool,
+    /// What the daemon says of itself.
+    pub abilities: &'c Server,
     pub fuzzy: Fuzzy,
     pub staging: StagingCheck,
     /// What is wanted of each source.
@@ -181,14 +183,12 @@ fn make(
         return Err(AttemptError::Unsupported { reason: "it is no instance and no volume".to_owned() });
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
-    if let Some(reason) = before.unsupported() {
-        return Err(AttemptError::Unsupported { reason });
-    }
+    let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
     if before.is_disk() && before.consistency(&before) == Consistency::Fuzzy && circumstances.fuzzy == Fuzzy::Refuse {
         return Err(AttemptError::WouldBeFuzzy);
     }
     if route == Route::Staged {
-        check_room(circumstances, source, &subject, &before)?;
+        check_room(circumstances, source, &subject, &before, &arrival)?;
     }
     let request = ExportRequest {
         subject: subject.clone(),
@@ -198,14 +198,11 @@ fn make(
         layout: Layout::Plain,
         route,
     };
-    let recorded = stream(run, daemon, source, &request)?;
-    let accepted = recorded
-        .acceptor
-        .verdict(&recorded.ending, Padding::Forbidden)
-        .map_err(|reason| AttemptError::Rejected { reason })?;
+    let recorded = stream(run, daemon, source, &request, &arrival)?;
+    let proof = arrival.judge(&recorded).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
-    let remarks = compare(&subject, &before, &after, &accepted)?;
+    let remarks = compare(&subject, &before, &after, &proof)?;
     let consistency = before.consistency(&after);
     Ok(Point {
         run: run.id,
@@ -214,7 +211,7 @@ fn make(
         host: run.host.clone(),
         started,
         ended: run.clock.now(),
-        form: StreamForm::Export { optimized: accepted.index.optimized },
+        form: proof.form,
         original: None,
         consistency,
         remarks,
@@ -231,6 +228,7 @@ fn stream(
     daemon: &dyn Daemon,
     source: &Source,
     request: &ExportRequest,
+    arrival: &Arrival,
 ) -> Result<Recorded, AttemptError> {
     let monitor = run.monitor;
     let object = source.to_string();
@@ -239,8 +237,8 @@ fn stream(
             monitor.event(Event::Waiting { object: object.clone(), progress: words.to_owned() });
         }
     })?;
-    monitor.event(Event::Started { object: object.clone(), bytes: export.length() });
-    let recorded = match record(run.repository, &mut run.writer, &mut export, Splitting::Tar, monitor) {
+    monitor.event(Event::Started { object: object.clone(), bytes: export.length().or(arrival.len()) });
+    let recorded = match record(run.repository, &mut run.writer, &mut export, arrival.splitting(), monitor) {
         Ok(recorded) => recorded,
         Err(StreamError::Read { source, .. }) => return Err(DaemonError::from_read(source, &object).into()),
         Err(StreamError::Store(error)) => return Err(error.into()),
@@ -256,22 +254,22 @@ fn stream(
 }
 
 /// The same thing, with every snapshot that the export holds? Other changes are allowed and remarked.
-fn compare(subject: &Subject, before: &Look, after: &Look, accepted: &Accepted) -> Result<Vec<String>, AttemptError> {
+fn compare(subject: &Subject, before: &Look, after: &Look, proof: &Proof) -> Result<Vec<String>, AttemptError> {
     let changed = |what: String| AttemptError::Changed { what };
     if before.identity() != after.identity() {
         return Err(changed(format!("The {} was replaced or restored", subject.noun())));
     }
     let (earlier, present) = (before.snapshots(), after.snapshots());
-    for name in &accepted.index.snapshots {
+    for name in &proof.snapshots {
         if !present.contains(name) {
             return Err(changed(format!("Snapshot {name} was deleted or renamed")));
         }
     }
-    let mut remarks: Vec<String> = accepted.warning.iter().cloned().collect();
+    let mut remarks: Vec<String> = proof.warning.iter().cloned().collect();
     for name in present.iter().filter(|name| !earlier.contains(name)) {
         remarks.push(format!("Snapshot {name} was made during the export"));
     }
-    for name in earlier.iter().filter(|name| !accepted.index.snapshots.contains(name)) {
+    for name in earlier.iter().filter(|name| !proof.snapshots.contains(name)) {
         remarks.push(format!("Snapshot {name} is not in this point"));
     }
     if let (Some(earlier), Some(now)) = (before.status(), after.status())
@@ -300,12 +298,13 @@ fn check_room(
     source: &Source,
     subject: &Subject,
     before: &Look,
+    arrival: &Arrival,
 ) -> Result<(), AttemptError> {
     if circumstances.staging == StagingCheck::Skipped {
         return Ok(());
     }
     let staging = circumstances.daemon.staging(subject.project())?;
-    let last = (circumstances.last_stream)(source);
+    let last = arrival.len().or_else(|| (circumstances.last_stream)(source));
     let snapshots = if circumstances.snapshots(source) == Snapshots::Omit { 0 } else { before.snapshots().len() };
     let directory = staging.daemon_directory.as_deref().and_then(|daemon| before.directory(daemon));
     let needed = space::needed(directory.as_deref(), snapshots, last);

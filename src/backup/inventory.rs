@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use crate::backup::look::hindrance;
 use crate::backup::sources::describe;
-use crate::daemon::{Daemon, DaemonError, Listing, Subject, VolumeContent, VolumeListing, VolumeSummary};
+use crate::daemon::{Daemon, DaemonError, Listing, Server, Subject, VolumeContent, VolumeListing, VolumeSummary};
 use crate::monitor::Problem;
 use crate::source::Source;
 
 /// Everything that was found.
 pub(super) struct Inventory {
+    server: Server,
     instances: Listing,
     volumes: VolumeListing,
     /// Pool and volume of those where the daemon keeps its own backups and images.
@@ -17,14 +19,11 @@ pub(super) struct Inventory {
 
 impl Inventory {
     pub(super) fn read(daemon: &dyn Daemon) -> Result<Self, DaemonError> {
-        let config = daemon.server()?.config;
+        let server = daemon.server()?;
         let keys = ["storage.backups_volume", "storage.images_volume"];
-        let own = keys.iter().filter_map(|key| config.get(*key)?.split_once('/'));
-        Ok(Self {
-            instances: daemon.instances()?,
-            volumes: daemon.volumes()?,
-            own_volumes: own.map(|(pool, volume)| (pool.to_owned(), volume.to_owned())).collect(),
-        })
+        let own = keys.iter().filter_map(|key| server.config.get(*key)?.split_once('/'));
+        let own_volumes = own.map(|(pool, volume)| (pool.to_owned(), volume.to_owned())).collect();
+        Ok(Self { instances: daemon.instances()?, volumes: daemon.volumes()?, own_volumes, server })
     }
 
     /// All of it, as the daemon knows it.
@@ -50,7 +49,7 @@ impl Inventory {
             let is_own = self.own_volumes.iter().any(|(pool, volume)| one.pool == *pool && one.name == *volume);
             Found {
                 source: Source::volume(server, &one.project, &one.pool, &one.name),
-                what: volume_in_words(one),
+                what: volume_in_words(one, &self.server),
                 own_keys: one.config.clone(),
                 inherited_keys: BTreeMap::new(),
                 users: one.users.iter().map(|(project, name)| Source::instance(server, project, name)).collect(),
@@ -85,13 +84,16 @@ pub(super) struct Found {
     pub of_no_use: Option<&'static str>,
 }
 
-fn volume_in_words(volume: &VolumeSummary) -> String {
+fn volume_in_words(volume: &VolumeSummary, server: &Server) -> String {
     let what = match &volume.content {
         VolumeContent::Filesystem => "volume of files",
         VolumeContent::Block => "block volume",
-        VolumeContent::Iso => "disc image, which cannot be backed up",
-        VolumeContent::Other(_) => "volume of an unknown sort, which cannot be backed up",
+        VolumeContent::Iso => "disc image",
+        VolumeContent::Other(_) => "volume of an unknown sort",
     };
+    if let Some(reason) = hindrance(volume, server) {
+        return format!("{what}, cannot be backed up, for {reason}");
+    }
     match volume.users.len() {
         0 => what.to_owned(),
         1 => format!("{what}, attached to an instance"),

@@ -5,7 +5,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::daemon::{Daemon, DaemonError, Instance, InstanceKind, Status, Subject, Volume, VolumeContent};
+use crate::backup::arrival::Arrival;
+use crate::daemon::{
+    Daemon, DaemonError, Instance, InstanceKind, Server, Status, Subject, Volume, VolumeContent, VolumeSummary,
+};
 use crate::point::Consistency;
 use crate::source::DEFAULT_PROJECT;
 
@@ -74,22 +77,28 @@ impl Look {
         }
     }
 
-    /// Why it cannot be exported at all.
-    pub(super) fn unsupported(&self) -> Option<String> {
+    /// What its export will be, or why it cannot be exported at all.
+    pub(super) fn arrival(&self, server: &Server) -> Result<Arrival, String> {
         match self {
-            Self::Volume(volume, _) => match &volume.summary.content {
-                VolumeContent::Filesystem | VolumeContent::Block => None,
-                VolumeContent::Iso => Some("it is a disc image (ISO)".to_owned()),
-                VolumeContent::Other(word) => Some(format!("its content is of the type {word:?}")),
+            Self::Instance(_) => Ok(Arrival::Export),
+            Self::Volume(volume, _) => match hindrance(&volume.summary, server) {
+                Some(reason) => Err(reason),
+                None => match volume.summary.content {
+                    VolumeContent::Iso => {
+                        let len = volume.summary.config.get("size").and_then(|size| size.parse().ok());
+                        let len = len.ok_or("the daemon does not say how long the disc image is")?;
+                        Ok(Arrival::Disc { len })
+                    }
+                    _ => Ok(Arrival::Export),
+                },
             },
-            Self::Instance(_) => None,
         }
     }
 
     /// What an export shows that began with this look and ended with `after`.
     pub(super) fn consistency(&self, after: &Self) -> Consistency {
         let every = |holds: fn(&Status) -> bool| self.users().iter().chain(after.users()).all(holds);
-        if every(|status| *status == Status::Stopped) {
+        if self.is_constant() || every(|status| *status == Status::Stopped) {
             return Consistency::Stopped;
         }
         // These two drivers export files from a snapshot that they take.
@@ -98,6 +107,14 @@ impl Look {
             Consistency::CrashConsistent
         } else {
             Consistency::Fuzzy
+        }
+    }
+
+    /// Whether nobody can write to it.
+    fn is_constant(&self) -> bool {
+        match self {
+            Self::Instance(_) => false,
+            Self::Volume(volume, _) => volume.summary.content == VolumeContent::Iso,
         }
     }
 
@@ -146,5 +163,17 @@ impl Look {
             Self::Instance(instance) => instance.json,
             Self::Volume(volume, _) => volume.json,
         }
+    }
+}
+
+/// Why the daemon makes no exports of a volume.
+pub(super) fn hindrance(volume: &VolumeSummary, server: &Server) -> Option<String> {
+    match &volume.content {
+        VolumeContent::Filesystem | VolumeContent::Block => None,
+        VolumeContent::Iso if server.exports_discs() => None,
+        VolumeContent::Iso => {
+            Some(format!("it is a disc image (ISO), of which this {} makes no exports", server.flavor))
+        }
+        VolumeContent::Other(word) => Some(format!("its content is of the type {word:?}")),
     }
 }

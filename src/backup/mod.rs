@@ -4,6 +4,7 @@
 //! ends the others. This room decides what a backup is; how bytes are stored it leaves to the repository.
 
 mod accept;
+mod arrival;
 mod attempt;
 mod decoder;
 mod identity;

@@ -107,7 +107,7 @@ pub fn back_up(
     let circumstances = Circumstances {
         daemon,
         server: &record,
-        streams: server.streams_exports(),
+        abilities: &server,
         fuzzy: options.fuzzy,
         staging: options.staging,
         plan: &plan,
@@ -149,7 +149,7 @@ fn one(
     circumstances: &Circumstances<'_>,
     source: &Source,
 ) -> Result<Option<Vec<Source>>, RepoError> {
-    let routes: &[Route] = if circumstances.streams {
+    let routes: &[Route] = if circumstances.abilities.streams_exports() {
         &[Route::Direct, Route::Direct, Route::Staged]
     } else {
         &[Route::Staged, Route::Staged]

@@ -69,6 +69,9 @@ pub(super) fn base(point: &Point, region: &Region) -> Result<Vec<u8>, BrowseErro
     if point.form == (StreamForm::Export { optimized: true }) {
         return Err(BrowseError::Optimized { point: name() });
     }
+    if point.form == StreamForm::Disc {
+        return Err(BrowseError::NotAnArchive { point: name() });
+    }
     let (main, snapshots, below) = match &point.source.kind {
         SourceKind::Instance { .. } => ("backup/container/rootfs", "backup/snapshots", "/rootfs"),
         SourceKind::Volume { .. } => ("backup/volume", "backup/volume-snapshots", ""),

@@ -148,7 +148,7 @@ pub fn read(question: Question, status: u16, bytes: &[u8]) -> Result<Said, Daemo
         Question::Networks => Said::Networks(converted::<WireNetwork, _>(&body, object)?),
         Question::Operation => operation(&body.metadata(object)?, object)?,
         Question::Operations => {
-            let ids = body.backups_of(INSTANCE, object)?;
+            let ids = body.backups_of(&Subject::instance(PROJECT, INSTANCE), object)?;
             Said::Operations(ids.iter().map(|id| id.as_str().to_owned()).collect())
         }
         Question::Resources => Said::Free(body.metadata::<WireResources>(object)?.free_bytes()),

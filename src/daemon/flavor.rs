@@ -46,6 +46,14 @@ impl Flavor {
         }
     }
 
+    /// The header that tells what is imported, where that is no export.
+    pub(super) const fn type_header(self) -> &'static str {
+        match self {
+            Self::Lxd => "X-LXD-type",
+            Self::Incus => "X-Incus-type",
+        }
+    }
+
     /// The header that chooses the pool of an instance to import.
     pub(super) const fn pool_header(self) -> &'static str {
         match self {

@@ -19,8 +19,8 @@ use super::http::{Method, Socket};
 use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
 use super::volume::WireVolume;
 use super::{
-    Access, BackupEntry, Daemon, Export, ExportRequest, ImportRequest, Instance, InstanceChange, Listing, Network,
-    Pool, Profile, Progress, Project, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
+    Access, BackupEntry, Daemon, Export, ExportRequest, ImportForm, ImportRequest, Instance, InstanceChange, Listing,
+    Network, Pool, Profile, Progress, Project, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
     VolumeSummary, export, flavor,
 };
 use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
@@ -270,6 +270,10 @@ impl Daemon for LocalDaemon {
         let object = subject.to_string();
         let server = self.known()?;
         check_names(request)?;
+        // A header that the daemon does not know it ignores, and finds out after the upload that this is no export.
+        if request.form == ImportForm::Disc && !server.has("custom_volume_iso") {
+            return Err(DaemonError::NotOffered { what: "a volume for disc images", object });
+        }
         self.require_project(subject.project())?;
         let pool = match subject {
             Subject::Instance { .. } => request.pool.as_ref(),
@@ -287,6 +291,9 @@ impl Daemon for LocalDaemon {
             .header(server.flavor.name_header(), subject.name());
         if let Some(pool) = &request.pool {
             call = call.header(server.flavor.pool_header(), pool.as_str());
+        }
+        if request.form == ImportForm::Disc {
+            call = call.header(server.flavor.type_header(), "iso");
         }
         let answer = self.api.upload(&call, body, &mut |bytes| progress(Progress::Sent(bytes)))?.accepted(&object)?;
         let Some(id) = answer.started(&object)? else {
@@ -326,6 +333,14 @@ impl Daemon for LocalDaemon {
                 }
             }
         }
+    }
+
+    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
+        let subject = Subject::volume(project, pool, name);
+        let (object, target) = (subject.to_string(), subject.target(&[])?);
+        let call = Call::new(Method::Patch, target, &object).json(&json!({ "description": description }));
+        let end = self.api.change(&call)?;
+        end.or_look(&object, || Err(DaemonError::OperationLost { object: object.clone() }))
     }
 
     fn set_snapshot_expiry(

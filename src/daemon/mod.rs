@@ -93,6 +93,9 @@ pub trait Daemon: Send + Sync {
     /// daemon write its files anew, which an imported instance with snapshots needs before it can be recovered.
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError>;
 
+    /// Gives a custom volume a description.
+    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError>;
+
     /// Sets when a snapshot expires, in the daemon's text, or that it never does.
     fn set_snapshot_expiry(
         &self,
@@ -202,6 +205,25 @@ pub struct ImportRequest {
     pub subject: Subject,
     /// The pool of an instance, where another than the one in the export is wanted.
     pub pool: Option<String>,
+    /// What is uploaded.
+    pub form: ImportForm,
+}
+
+impl ImportRequest {
+    /// Makes it of an export, an instance perhaps in another pool than before.
+    pub fn of_export(subject: Subject, pool: Option<String>) -> Self {
+        Self { subject, pool, form: ImportForm::Export }
+    }
+}
+
+/// What an upload is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ImportForm {
+    /// An export as a daemon makes it.
+    #[default]
+    Export,
+    /// The bytes of a disc image, for a volume.
+    Disc,
 }
 
 /// What a long call tells while it works.

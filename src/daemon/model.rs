@@ -51,6 +51,11 @@ impl Server {
     pub fn streams_exports(&self) -> bool {
         self.has("direct_backup")
     }
+
+    /// Whether there are exports of disc images.
+    pub fn exports_discs(&self) -> bool {
+        self.has("backup_iso")
+    }
 }
 
 /// What a client may do.

@@ -131,12 +131,13 @@ impl Body {
         })
     }
 
-    /// Of the operations that this answer lists, those that back up an instance.
-    pub fn backups_of(&self, instance: &str, object: &str) -> Result<Vec<OperationId>, DaemonError> {
+    /// Of the operations that this answer lists, those that back the subject up.
+    pub fn backups_of(&self, subject: &Subject, object: &str) -> Result<Vec<OperationId>, DaemonError> {
+        let (description, resource) = subject.backup_operation();
         let by_state: Option<BTreeMap<String, Option<Vec<Operation>>>> = self.metadata(object)?;
         let operations = by_state.unwrap_or_default().into_values().flatten().flatten();
         Ok(operations
-            .filter(|it| it.description == "Backing up instance" && it.concerns("instances", instance))
+            .filter(|it| it.description == description && it.concerns(resource, subject.name()))
             .filter_map(|it| OperationId::parse(&it.id))
             .collect())
     }
@@ -210,12 +211,12 @@ impl Api {
         self.look(id, object)?.map_or(Ok(None), |operation| operation.end(object))
     }
 
-    /// The operations that back up an instance now or did until five seconds ago. The daemon does not tell which of
+    /// The operations that back the subject up now or did until five seconds ago. The daemon does not tell which of
     /// them a direct stream belongs to.
     pub fn backups_in_progress(&self, subject: &Subject, object: &str) -> Result<Vec<OperationId>, DaemonError> {
         let target = Target::new(&["operations"])?.query("recursion", "1").project(subject.project());
         let body = self.call(&Call::get(target, object), DAEMON_LISTING_BYTES_MAX)?.accepted(object)?;
-        body.backups_of(subject.name(), object)
+        body.backups_of(subject, object)
     }
 }
 

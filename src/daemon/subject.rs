@@ -87,6 +87,14 @@ impl Subject {
         Ok(Target::new(own)?.project(self.project()))
     }
 
+    /// How the operation behind an export describes itself, and which resource it names.
+    pub(super) fn backup_operation(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::Instance { .. } => ("Backing up instance", "instances"),
+            Self::Volume { .. } => ("Creating custom volume backup", "storage_volumes"),
+        }
+    }
+
     /// The word with which a request for an export leaves the snapshots out.
     pub(super) fn without_snapshots(&self) -> &'static str {
         match self {

@@ -570,7 +570,7 @@ fn importing(upload: Vec<u8>, end: Vec<u8>) -> Server {
 }
 
 fn into_web2() -> ImportRequest {
-    ImportRequest { subject: Subject::instance("default", "web2"), pool: None }
+    ImportRequest::of_export(Subject::instance("default", "web2"), None)
 }
 
 #[test]
@@ -681,4 +681,29 @@ fn a_forgotten_import_succeeded_if_the_same_daemon_has_the_instance() {
         let result = server.daemon().import(&into_web2(), &mut &b"tar"[..], &mut |_| ());
         assert_eq!(result.is_ok(), succeeded, "{exists} {pid} {result:?}");
     }
+}
+
+#[test]
+fn a_disc_image_is_uploaded_as_one_and_only_where_such_volumes_are_known() {
+    let server = |extensions: &'static [&'static str]| {
+        Server::start(move |seen| match seen {
+            _ if seen.is("POST", "/1.0/storage-pools/fast/volumes/custom") => started("op", &json!({})),
+            _ if seen.is("GET", "/1.0/storage-pools/fast") => sync(&json!({"name": "fast"})),
+            _ if seen.line.contains("/operations/op") => ended(200, ""),
+            _ => usual(seen, "incus", extensions),
+        })
+    };
+    let subject = Subject::volume("default", "fast", "disc");
+    let request = ImportRequest { subject, pool: None, form: ImportForm::Disc };
+    let able = server(&["custom_volume_iso"]);
+    able.daemon().import(&request, &mut &b"bytes"[..], &mut |_| ()).unwrap();
+    let post = able.find("POST", "/1.0/storage-pools/fast/volumes/custom");
+    assert_eq!(
+        (&*post.headers["x-incus-type"], &*post.headers["x-incus-name"], &*post.body),
+        ("iso", "disc", &b"bytes"[..])
+    );
+    let unable = server(&[]);
+    let error = unable.daemon().import(&request, &mut &b"bytes"[..], &mut |_| ()).unwrap_err();
+    assert!(matches!(error, DaemonError::NotOffered { .. }), "{error}");
+    assert!(unable.lines().iter().all(|line| !line.starts_with("POST")));
 }

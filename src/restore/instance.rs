@@ -54,7 +54,7 @@ pub(super) fn restore(
 ) -> Result<Restored, RestoreError> {
     let project = target.project.as_deref().unwrap_or(project);
     let name = target.name.as_deref().unwrap_or(&point.source.name);
-    let request = ImportRequest { subject: Subject::instance(project, name), pool: target.pool.clone() };
+    let request = ImportRequest::of_export(Subject::instance(project, name), target.pool.clone());
     let description: Description = serde_json::from_str(&point.description).unwrap_or_default();
     require_free(daemon, &request)?;
     require_surroundings(daemon, label, point, &request, &description)?;

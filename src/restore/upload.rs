@@ -24,14 +24,45 @@ pub(super) fn upload(
     id_maps: Vec<IdMap>,
     monitor: &dyn Monitor,
 ) -> Result<u64, RestoreError> {
+    let fetch = |pieces| {
+        let mut out = AttributesAsOnDisk::new(id_maps, pieces);
+        let written = write_stream(repository, &point.content, &mut out, monitor)?;
+        out.finish().map(|pieces| (pieces, written)).map_err(|source| FetchError::Write { written, source })
+    };
+    send(daemon, label, point, request, fetch, monitor)
+}
+
+/// The same for what no daemon unpacks: exactly the bytes that were backed up.
+pub(super) fn upload_as_it_is(
+    repository: &Repository,
+    daemon: &dyn Daemon,
+    label: &str,
+    point: &Point,
+    request: &ImportRequest,
+    monitor: &dyn Monitor,
+) -> Result<u64, RestoreError> {
+    let fetch = |mut pieces| {
+        let written = write_stream(repository, &point.content, &mut pieces, monitor)?;
+        Ok((pieces, written))
+    };
+    send(daemon, label, point, request, fetch, monitor)
+}
+
+/// Hands what `fetch` writes to the daemon's import, and gives the stream its end only if it succeeded.
+fn send(
+    daemon: &dyn Daemon,
+    label: &str,
+    point: &Point,
+    request: &ImportRequest,
+    fetch: impl FnOnce(PieceWriter) -> Result<(PieceWriter, u64), FetchError> + Send,
+    monitor: &dyn Monitor,
+) -> Result<u64, RestoreError> {
     monitor.event(Event::Started { object: label.to_owned(), bytes: Some(point.content.stream_len) });
     let (pieces, arriving) = mpsc::sync_channel(UPLOAD_QUEUE_BYTES_MAX / PIECE_BYTES);
     let (imported, fetched) = std::thread::scope(|scope| {
         let fetching = scope.spawn(move || {
-            let mut out = AttributesAsOnDisk::new(id_maps, PieceWriter { pieces, piece: Vec::new() });
-            let written = write_stream(repository, &point.content, &mut out, monitor)?;
-            let ended = out.finish().and_then(PieceWriter::finish);
-            ended.map_err(|source| FetchError::Write { written, source })?;
+            let (out, written) = fetch(PieceWriter { pieces, piece: Vec::new() })?;
+            out.finish().map_err(|source| FetchError::Write { written, source })?;
             Ok(written)
         });
         let mut body = PieceReader { arriving, piece: Vec::new(), read: 0, ended: false };
@@ -45,18 +76,18 @@ pub(super) fn upload(
         (imported, fetching.join())
     });
     monitor.event(Event::Ended { object: label.to_owned() });
-    let fetch = |source| RestoreError::Fetch { label: label.to_owned(), source };
+    let broken = |source| RestoreError::Fetch { label: label.to_owned(), source };
     match (imported, fetched) {
         (Ok(()), Ok(Ok(bytes))) => Ok(bytes),
         // Our own failure is the cause of the daemon's; a failed write is only the echo of the daemon's.
         (_, Ok(Err(error @ (FetchError::Repository(_) | FetchError::WrongDigest { .. } | FetchError::Stopped)))) => {
-            Err(fetch(error))
+            Err(broken(error))
         }
         (Err(source), _) => Err(RestoreError::Upload { label: label.to_owned(), source }),
-        (Ok(()), Ok(Err(error))) => Err(fetch(error)),
+        (Ok(()), Ok(Err(error))) => Err(broken(error)),
         (Ok(()), Err(_)) => {
             let source = io::Error::other("the thread that rebuilds the stream ended without an answer");
-            Err(fetch(FetchError::Write { written: 0, source }))
+            Err(broken(FetchError::Write { written: 0, source }))
         }
     }
 }

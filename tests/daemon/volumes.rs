@@ -1,6 +1,5 @@
 //! Custom volumes on real daemons: found, backed up with their snapshots, lost, and brought back.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -169,17 +168,4 @@ fn an_attached_volume_says_how_consistent_it_is_on_lxd() {
 #[test]
 fn an_attached_volume_says_how_consistent_it_is_on_incus_7() {
     an_attached_volume_says_how_consistent_it_is(Product::Incus7);
-}
-
-#[test]
-fn a_disc_image_is_named_as_what_cannot_be_saved() {
-    let Some(lab) = Lab::incus7() else { return };
-    let holdall = Holdall::new(&lab);
-    lab.launch_tiny("c", Pool::Dir);
-    let image = holdall.beside("image.iso");
-    new_noise(&image);
-    lab.run(&["storage", "volume", "import", "dir", image.to_str().expect("text"), "disc", "--type", "iso"]);
-    assert!(!content(&image).is_empty() && fs::metadata(&image).is_ok());
-    holdall.fails(&["backup", "--all"], 3, &["volume:dir/disc", "disc image"]);
-    assert_eq!(holdall.points().len(), 1, "the others were backed up");
 }

@@ -156,7 +156,7 @@ pub struct Point {
     pub started: String,
     pub ended: String,
     pub consistency: &'static str,
-    /// `export`, `optimized` or `file`.
+    /// `export`, `optimized`, `file` or `disc`.
     pub form: &'static str,
     pub stream_bytes: u64,
     pub new_bytes: u64,
@@ -589,6 +589,7 @@ pub fn form(form: StreamForm) -> &'static str {
         StreamForm::Export { optimized: false } => "export",
         StreamForm::Export { optimized: true } => "optimized",
         StreamForm::File => "file",
+        StreamForm::Disc => "disc",
     }
 }
 

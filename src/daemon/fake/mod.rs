@@ -442,6 +442,11 @@ impl Daemon for FakeDaemon {
         Ok(())
     }
 
+    fn describe_volume(&self, project: &str, pool: &str, name: &str, _text: &str) -> Result<(), DaemonError> {
+        let object = Subject::volume(project, pool, name).to_string();
+        Err(DaemonError::NotFound { object, words: String::new() })
+    }
+
     fn set_snapshot_expiry(
         &self,
         project: &str,

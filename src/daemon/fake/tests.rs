@@ -82,7 +82,7 @@ fn both_ways_give_the_same_bytes_and_leave_nothing() {
 fn an_imported_export_is_an_instance_again_without_expiries() {
     let daemon = faulty(Flavor::Lxd, &[]);
     daemon.add_project("lab");
-    let request = ImportRequest { subject: Subject::instance("lab", "web2"), pool: None };
+    let request = ImportRequest::of_export(Subject::instance("lab", "web2"), None);
     daemon.import(&request, &mut web1().export().as_slice(), &mut |_| ()).unwrap();
     let (old, new) =
         (daemon.instance("default", "web1").unwrap().unwrap(), daemon.instance("lab", "web2").unwrap().unwrap());
@@ -140,7 +140,7 @@ fn failures_come_as_the_errors_that_the_real_client_gives() {
 #[test]
 fn an_import_that_breaks_leaves_no_instance() {
     let bytes = web1().export();
-    let request = ImportRequest { subject: Subject::instance("default", "web2"), pool: None };
+    let request = ImportRequest::of_export(Subject::instance("default", "web2"), None);
     let daemon = faulty(Flavor::Lxd, &[]);
     let words = "no space left on device".to_owned();
     daemon.fault("default", "web2", &[Fault::ImportFailsAt(1, words)]);

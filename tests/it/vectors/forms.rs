@@ -221,8 +221,17 @@ fn file_point() -> Point {
     }
 }
 
+fn disc_point() -> Point {
+    Point {
+        source: Source::volume("host", "lab", "fast", "installer"),
+        form: StreamForm::Disc,
+        remarks: Vec::new(),
+        ..example_point()
+    }
+}
+
 fn points() -> Value {
-    let (one, file) = (example_point(), file_point());
+    let (one, file, disc) = (example_point(), file_point(), disc_point());
     let mut unsorted = one.clone();
     unsorted.content.packs.reverse();
     let mut twice = one.clone();
@@ -232,6 +241,7 @@ fn points() -> Value {
     let mut all = vec![
         good("an export", &one.encode(), values::point(&one)),
         good("a file of no bytes that came compressed", &file.encode(), values::point(&file)),
+        good("a disc image", &disc.encode(), values::point(&disc)),
         bad("packs not ascending", &unsorted.encode(), "content.packs", NotCanonical),
         bad("a pack twice", &twice.encode(), "content.packs", NotCanonical),
         bad("a table chunk of no bytes", &empty_chunk.encode(), "chunk.len", NotCanonical),
@@ -242,7 +252,7 @@ fn points() -> Value {
     assert_eq!((stored[at], stored[at + 1]), (3, 1));
     let consistency = at + 1 + 1 + 5 + 1 + 32;
     all.extend([
-        bad("unknown form", &replaced(&stored, at, &[4]), "point.form", Unknown),
+        bad("unknown form", &replaced(&stored, at, &[5]), "point.form", Unknown),
         bad("unknown consistency", &replaced(&stored, consistency, &[5]), "point.consistency", Unknown),
         bad("neither original nor none", &replaced(&stored, at + 1, &[2]), "point.original", Unknown),
     ]);

@@ -84,6 +84,7 @@ pub fn point(point: &Point) -> Value {
         StreamForm::Export { optimized: false } => "export",
         StreamForm::Export { optimized: true } => "optimized export",
         StreamForm::File => "file",
+        StreamForm::Disc => "disc image",
     };
     let original = point
         .original

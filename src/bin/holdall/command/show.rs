@@ -97,6 +97,7 @@ fn sheet(id: PointId, point: &Point, (snapshots, set): (&[Snapshot], &[SetMember
                 "optimized export: can be imported into a pool of the same driver only"
             }
             StreamForm::File => "file: as it was given; export gets it back, restore does not take it",
+            StreamForm::Disc => "disc image: the bytes of the volume, as they are",
         },
     );
     if let Some(original) = &point.original {
