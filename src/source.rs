@@ -89,6 +89,12 @@ impl Source {
         Self { server: server.to_owned(), kind, name: name.to_owned() }
     }
 
+    /// A bucket of a server that is no cluster.
+    pub fn bucket(server: &str, project: &str, pool: &str, name: &str) -> Self {
+        let kind = SourceKind::Bucket { project: project.to_owned(), pool: pool.to_owned(), member: None };
+        Self { server: server.to_owned(), kind, name: name.to_owned() }
+    }
+
     /// A file by the name that the user gave.
     pub fn file(name: &str) -> Self {
         Self { server: String::new(), kind: SourceKind::File, name: name.to_owned() }

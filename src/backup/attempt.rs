@@ -4,19 +4,23 @@
 //! renamed meanwhile ends as a shorter archive with every sign of success. Only what the archive proves and what the
 //! daemon says afterwards together make a point.
 
+use std::io;
+
 use crate::backup::accept::Rejection;
 use crate::backup::arrival::{Arrival, Proof};
 use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
-use crate::backup::pipeline::{Recorded, StreamError, record};
+use crate::backup::pipeline::{Recorded, StreamError};
 use crate::backup::plan::{Plan, Planned};
 use crate::backup::run::Run;
 use crate::backup::space;
 use crate::clock::Timestamp;
-use crate::daemon::{Daemon, DaemonError, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject};
+use crate::daemon::{
+    Daemon, DaemonError, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject,
+};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
-use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
+use crate::point::{Consistency, Original, Point, REMARKS_MAX, SET_MAX, ServerRecord};
 use crate::repo::{RepoError, Session};
 use crate::source::Source;
 
@@ -180,7 +184,7 @@ fn make(
     let daemon = circumstances.daemon;
     let started = run.clock.now();
     let Some(subject) = Subject::of(source) else {
-        return Err(AttemptError::Unsupported { reason: "it is no instance and no volume".to_owned() });
+        return Err(AttemptError::Unsupported { reason: "it is of a kind that no daemon exports".to_owned() });
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
@@ -198,7 +202,7 @@ fn make(
         layout: Layout::Plain,
         route,
     };
-    let recorded = stream(run, daemon, source, &request, &arrival)?;
+    let (recorded, original) = stream(run, daemon, source, &request, &arrival)?;
     let proof = arrival.judge(&recorded).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
@@ -212,7 +216,7 @@ fn make(
         started,
         ended: run.clock.now(),
         form: proof.form,
-        original: None,
+        original,
         consistency,
         remarks,
         set: circumstances.set(source),
@@ -229,7 +233,7 @@ fn stream(
     source: &Source,
     request: &ExportRequest,
     arrival: &Arrival,
-) -> Result<Recorded, AttemptError> {
+) -> Result<(Recorded, Option<Original>), AttemptError> {
     let monitor = run.monitor;
     let object = source.to_string();
     let mut export = daemon.export(request, &mut |progress| {
@@ -237,10 +241,12 @@ fn stream(
             monitor.event(Event::Waiting { object: object.clone(), progress: words.to_owned() });
         }
     })?;
-    monitor.event(Event::Started { object: object.clone(), bytes: export.length().or(arrival.len()) });
-    let recorded = match record(run.repository, &mut run.writer, &mut export, arrival.splitting(), monitor) {
+    // How long it will be is known of what is stored as it comes.
+    let length = if *arrival == Arrival::CompressedExport { None } else { export.length().or(arrival.len()) };
+    monitor.event(Event::Started { object: object.clone(), bytes: length });
+    let recorded = match arrival.record(run.repository, &mut run.writer, &mut export, monitor) {
         Ok(recorded) => recorded,
-        Err(StreamError::Read { source, .. }) => return Err(DaemonError::from_read(source, &object).into()),
+        Err(StreamError::Read { source, .. }) => return Err(unread(source, export, &object)),
         Err(StreamError::Store(error)) => return Err(error.into()),
         Err(StreamError::Stopped) => return Err(AttemptError::Stopped),
     };
@@ -251,6 +257,16 @@ fn stream(
     }
     monitor.event(Event::Ended { object });
     Ok(recorded)
+}
+
+/// Why a stream could not be read. One that cannot be decompressed has mostly ended early, and the daemon knows why.
+fn unread(error: io::Error, export: Box<dyn Export>, object: &str) -> AttemptError {
+    match DaemonError::from_read(error, object) {
+        DaemonError::Io { object, source } => {
+            export.finish().err().unwrap_or(DaemonError::Io { object, source }).into()
+        }
+        error => error.into(),
+    }
 }
 
 /// The same thing, with every snapshot that the export holds? Other changes are allowed and remarked.

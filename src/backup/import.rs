@@ -1,14 +1,13 @@
 //! A stream that somebody has already becomes a point: an old export, compressed or not, or any file as it is.
 
-use std::io::{self, BufReader, Read};
+use std::io::Read;
 
 use crate::backup::accept::{ExportIndex, ExportKind, Padding, Rejection};
-use crate::backup::decoder::uncompressed;
+use crate::backup::original::record_plain;
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
 use crate::backup::run::Run;
-use crate::limits::PIECE_BYTES;
 use crate::monitor::Event;
-use crate::point::{Consistency, Original, Point, StreamForm};
+use crate::point::{Consistency, Point, StreamForm};
 use crate::repo::RepoError;
 use crate::source::{DEFAULT_PROJECT, Selector, Source, SourceKind};
 
@@ -83,19 +82,12 @@ fn read(run: &mut Run<'_>, request: ImportRequest<'_>, started: crate::clock::Ti
     let ImportRequest { label, input, source, server, .. } = request;
     let as_it_is = source.as_ref().is_some_and(|selector| selector.kind == SourceKind::File);
     let failed = |source| ImportError::Stream { label: label.clone(), source };
-    let mut input = Counted::new(input);
-    let (recorded, codec) = if as_it_is {
+    let (recorded, original) = if as_it_is {
+        let mut input = input;
         (record(run.repository, &mut run.writer, &mut input, Splitting::Tar, run.monitor).map_err(failed)?, None)
     } else {
-        let buffered = BufReader::with_capacity(PIECE_BYTES, &mut input);
-        let (mut plain, codec) =
-            uncompressed(buffered).map_err(|source| failed(StreamError::Read { read: 0, source }))?;
-        let recorded =
-            record(run.repository, &mut run.writer, &mut plain, Splitting::Tar, run.monitor).map_err(failed)?;
-        drop(plain);
-        (recorded, codec)
+        record_plain(run.repository, &mut run.writer, input, run.monitor).map_err(failed)?
     };
-    let original = codec.map(|codec| Original { codec: codec.to_owned(), len: input.len, digest: input.digest() });
     let (source, form) = match source {
         Some(selector) if as_it_is => (selector.on(""), StreamForm::File),
         selector => identify(&recorded, &label, selector, &server)?,
@@ -152,30 +144,4 @@ fn source_of(index: &ExportIndex, server: &str) -> Source {
         ExportKind::Bucket => SourceKind::Bucket { project, pool: index.pool.clone(), member: None },
     };
     Source { server: server.to_owned(), kind, name: index.name.clone() }
-}
-
-/// Counts and digests what passes.
-struct Counted<'i> {
-    input: &'i mut (dyn Read + Send),
-    len: u64,
-    hasher: blake3::Hasher,
-}
-
-impl<'i> Counted<'i> {
-    fn new(input: &'i mut (dyn Read + Send)) -> Self {
-        Self { input, len: 0, hasher: blake3::Hasher::new() }
-    }
-
-    fn digest(&self) -> [u8; 32] {
-        *self.hasher.finalize().as_bytes()
-    }
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.input.read(buffer)?;
-        self.hasher.update(buffer.get(..read).unwrap_or_default());
-        self.len += read as u64;
-        Ok(read)
-    }
 }

@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use crate::backup::look::hindrance;
+use crate::backup::look::{bucket_hindrance, hindrance};
 use crate::backup::sources::describe;
-use crate::daemon::{Daemon, DaemonError, Listing, Server, Subject, VolumeContent, VolumeListing, VolumeSummary};
+use crate::daemon::{
+    BucketListing, BucketSummary, Daemon, DaemonError, Listing, Server, Subject, VolumeContent, VolumeListing,
+    VolumeSummary,
+};
 use crate::monitor::Problem;
 use crate::source::Source;
 
@@ -13,6 +16,7 @@ pub(super) struct Inventory {
     server: Server,
     instances: Listing,
     volumes: VolumeListing,
+    buckets: BucketListing,
     /// Pool and volume of those where the daemon keeps its own backups and images.
     own_volumes: Vec<(String, String)>,
 }
@@ -23,13 +27,17 @@ impl Inventory {
         let keys = ["storage.backups_volume", "storage.images_volume"];
         let own = keys.iter().filter_map(|key| server.config.get(*key)?.split_once('/'));
         let own_volumes = own.map(|(pool, volume)| (pool.to_owned(), volume.to_owned())).collect();
-        Ok(Self { instances: daemon.instances()?, volumes: daemon.volumes()?, own_volumes, server })
+        let (instances, volumes, buckets) = (daemon.instances()?, daemon.volumes()?, daemon.buckets()?);
+        Ok(Self { server, instances, volumes, buckets, own_volumes })
     }
 
     /// All of it, as the daemon knows it.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         let instances = self.instances.instances.iter().map(|one| Subject::instance(&one.project, &one.name));
-        instances.chain(self.volumes.volumes.iter().map(crate::daemon::VolumeSummary::subject)).collect()
+        let volumes = self.volumes.volumes.iter().map(VolumeSummary::subject);
+        // Asked for the backups of a bucket, daemons that make none say that they do not know what that is.
+        let buckets = self.buckets.buckets.iter().filter(|_| self.server.exports_buckets());
+        instances.chain(volumes).chain(buckets.map(BucketSummary::subject)).collect()
     }
 
     /// Every source on the server, named so.
@@ -56,7 +64,18 @@ impl Inventory {
                 of_no_use: is_own.then_some("the daemon keeps its own backups or images in it"),
             }
         });
-        instances.chain(volumes).collect()
+        let buckets = self.buckets.buckets.iter().map(|one| Found {
+            source: Source::bucket(server, &one.project, &one.pool, &one.name),
+            what: match bucket_hindrance(one, &self.server) {
+                None => "bucket".to_owned(),
+                Some(reason) => format!("bucket, cannot be backed up, for {reason}"),
+            },
+            own_keys: one.config.clone(),
+            inherited_keys: BTreeMap::new(),
+            users: Vec::new(),
+            of_no_use: None,
+        });
+        instances.chain(volumes).chain(buckets).collect()
     }
 
     /// Projects that cannot be looked into.
@@ -65,7 +84,8 @@ impl Inventory {
             object: format!("project {project}"),
             message: describe(error),
         };
-        self.instances.problems.iter().chain(&self.volumes.problems).map(problem).collect()
+        let problems = self.instances.problems.iter().chain(&self.volumes.problems).chain(&self.buckets.problems);
+        problems.map(problem).collect()
     }
 }
 

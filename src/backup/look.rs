@@ -1,13 +1,14 @@
 //! What an attempt sees of its source on the daemon, before the export and after it.
 //!
-//! Instances and custom volumes are told from their successors, described and judged by the same rules; what differs
-//! between the two stands here.
+//! Instances, custom volumes and buckets are told from their successors, described and judged by the same rules; what
+//! differs between them stands here.
 
 use std::path::{Path, PathBuf};
 
 use crate::backup::arrival::Arrival;
 use crate::daemon::{
-    Daemon, DaemonError, Instance, InstanceKind, Server, Status, Subject, Volume, VolumeContent, VolumeSummary,
+    Bucket, BucketSummary, Daemon, DaemonError, Instance, InstanceKind, Server, Status, Subject, Volume, VolumeContent,
+    VolumeSummary,
 };
 use crate::point::Consistency;
 use crate::source::DEFAULT_PROJECT;
@@ -17,6 +18,7 @@ pub(super) enum Look {
     Instance(Box<Instance>),
     /// With what the instances do that the volume is attached to.
     Volume(Box<Volume>, Vec<Status>),
+    Bucket(Box<Bucket>),
 }
 
 impl Look {
@@ -34,21 +36,26 @@ impl Look {
                 }
                 Ok(Some(Self::Volume(Box::new(volume), users)))
             }
+            Subject::Bucket { project, pool, name } => {
+                Ok(daemon.bucket(project, pool, name)?.map(|bucket| Self::Bucket(Box::new(bucket))))
+            }
         }
     }
 
     /// What another one under the same name would differ in, as far as the daemon tells.
-    pub(super) fn identity(&self) -> [Option<&str>; 3] {
+    pub(super) fn identity(&self) -> Vec<Option<&str>> {
         match self {
             Self::Instance(instance) => {
                 let summary = &instance.summary;
-                [summary.uuid.as_deref(), summary.generation.as_deref(), Some(&summary.created_at)]
+                vec![summary.uuid.as_deref(), summary.generation.as_deref(), Some(&summary.created_at)]
             }
             Self::Volume(volume, _) => {
                 let summary = &volume.summary;
                 let content = summary.config.get("size").map(String::as_str);
-                [summary.uuid.as_deref(), Some(&summary.created_at), content]
+                vec![summary.uuid.as_deref(), Some(&summary.created_at), content]
             }
+            // Nothing tells a bucket from its successor but the keys, of which no two are alike.
+            Self::Bucket(bucket) => bucket.access_keys.iter().map(|key| Some(key.as_str())).collect(),
         }
     }
 
@@ -57,6 +64,7 @@ impl Look {
         let snapshots = match self {
             Self::Instance(instance) => &instance.snapshots,
             Self::Volume(volume, _) => &volume.snapshots,
+            Self::Bucket(_) => return Vec::new(),
         };
         snapshots.iter().map(|snapshot| snapshot.name.clone()).collect()
     }
@@ -65,7 +73,7 @@ impl Look {
     pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Instance(instance) => Some(&instance.summary.status),
-            Self::Volume(..) => None,
+            Self::Volume(..) | Self::Bucket(_) => None,
         }
     }
 
@@ -74,6 +82,7 @@ impl Look {
         match self {
             Self::Instance(instance) => instance.summary.kind == InstanceKind::VirtualMachine,
             Self::Volume(volume, _) => volume.summary.content == VolumeContent::Block,
+            Self::Bucket(_) => false,
         }
     }
 
@@ -92,12 +101,23 @@ impl Look {
                     _ => Ok(Arrival::Export),
                 },
             },
+            Self::Bucket(bucket) => match bucket_hindrance(&bucket.summary, server) {
+                Some(reason) => Err(reason),
+                None if bucket.access_keys.is_empty() => {
+                    Err("it has no key, and the daemon reads it with one of its keys".to_owned())
+                }
+                None => Ok(Arrival::CompressedExport),
+            },
         }
     }
 
     /// What an export shows that began with this look and ended with `after`.
     pub(super) fn consistency(&self, after: &Self) -> Consistency {
         let every = |holds: fn(&Status) -> bool| self.users().iter().chain(after.users()).all(holds);
+        if matches!(self, Self::Bucket(_)) {
+            // Its objects are read one after the other, and those who use it need no instance.
+            return Consistency::Fuzzy;
+        }
         if self.is_constant() || every(|status| *status == Status::Stopped) {
             return Consistency::Stopped;
         }
@@ -112,10 +132,7 @@ impl Look {
 
     /// Whether nobody can write to it.
     fn is_constant(&self) -> bool {
-        match self {
-            Self::Instance(_) => false,
-            Self::Volume(volume, _) => volume.summary.content == VolumeContent::Iso,
-        }
+        matches!(self, Self::Volume(volume, _) if volume.summary.content == VolumeContent::Iso)
     }
 
     /// What those do that may write to it.
@@ -123,6 +140,7 @@ impl Look {
         match self {
             Self::Instance(instance) => std::slice::from_ref(&instance.summary.status),
             Self::Volume(_, users) => users,
+            Self::Bucket(_) => &[],
         }
     }
 
@@ -130,6 +148,7 @@ impl Look {
         match self {
             Self::Instance(instance) => instance.summary.root.as_ref()?.driver.as_deref(),
             Self::Volume(volume, _) => volume.summary.driver.as_deref(),
+            Self::Bucket(bucket) => bucket.summary.driver.as_deref(),
         }
     }
 
@@ -153,6 +172,10 @@ impl Look {
                 let summary = &volume.summary;
                 (&summary.pool, "custom", format!("{}_{}", summary.project, summary.name))
             }
+            Self::Bucket(bucket) => {
+                let summary = &bucket.summary;
+                (&summary.pool, "buckets", format!("{}_{}", summary.project, summary.name))
+            }
         };
         Some(daemon.join("storage-pools").join(pool).join(kind).join(name))
     }
@@ -162,6 +185,7 @@ impl Look {
         match self {
             Self::Instance(instance) => instance.json,
             Self::Volume(volume, _) => volume.json,
+            Self::Bucket(bucket) => bucket.json,
         }
     }
 }
@@ -176,4 +200,15 @@ pub(super) fn hindrance(volume: &VolumeSummary, server: &Server) -> Option<Strin
         }
         VolumeContent::Other(word) => Some(format!("its content is of the type {word:?}")),
     }
+}
+
+/// Why the daemon makes no exports of a bucket, as far as its listing tells.
+pub(super) fn bucket_hindrance(bucket: &BucketSummary, server: &Server) -> Option<String> {
+    if !server.exports_buckets() {
+        return Some(format!("this {} makes no exports of buckets", server.flavor));
+    }
+    // Those of this driver are served by somebody else.
+    let is_remote = bucket.driver.as_deref() == Some("cephobject");
+    (server.serves_buckets() == Some(false) && !is_remote)
+        .then(|| "the daemon reads it at its core.storage_buckets_address, which is not set".to_owned())
 }

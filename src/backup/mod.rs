@@ -12,6 +12,7 @@ mod import;
 mod inventory;
 mod leftovers;
 mod look;
+mod original;
 mod pipeline;
 mod plan;
 mod run;

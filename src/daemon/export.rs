@@ -76,8 +76,9 @@ impl Exporter<'_> {
     fn body(&self) -> Map<String, Value> {
         let mut body = Map::new();
         body.insert("compression_algorithm".to_owned(), "none".into());
-        let without_snapshots = self.request.subject.without_snapshots().to_owned();
-        body.insert(without_snapshots, (self.request.snapshots == Snapshots::Omit).into());
+        if let Some(word) = self.request.subject.without_snapshots() {
+            body.insert(word.to_owned(), (self.request.snapshots == Snapshots::Omit).into());
+        }
         body.insert("optimized_storage".to_owned(), (self.request.layout == Layout::Optimized).into());
         if let Some(version) = self.index_version {
             body.insert("version".to_owned(), version.into());

@@ -14,17 +14,17 @@ use rustix::fs::statvfs;
 use serde_json::{Value, json};
 
 use super::api::{Answer, Api, Call, StopFlag, Target};
+use super::bucket::{WireBucket, WireKey};
 use super::error::DaemonError;
 use super::http::{Method, Socket};
 use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
 use super::volume::WireVolume;
 use super::{
-    Access, BackupEntry, Daemon, Export, ExportRequest, ImportForm, ImportRequest, Instance, InstanceChange, Listing,
-    Network, Pool, Profile, Progress, Project, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
-    VolumeSummary, export, flavor,
+    Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, ImportForm,
+    ImportRequest, Instance, InstanceChange, Listing, Network, Pool, Profile, Progress, Project, Server, SocketHints,
+    Staging, Subject, Summary, Volume, VolumeListing, VolumeSummary, export, flavor,
 };
 use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
-use crate::source::DEFAULT_PROJECT;
 
 /// What a client may write of an instance; the rest of its description is the daemon's.
 pub(super) const WRITABLE: [&str; 7] =
@@ -33,8 +33,11 @@ pub(super) const WRITABLE: [&str; 7] =
 /// How daemons are told "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// The longest name of an instance in bytes: it becomes a host name.
-const INSTANCE_NAME_BYTES_MAX: usize = 63;
+/// The longest name of an instance or a bucket in bytes: it becomes a host name.
+const HOST_NAME_BYTES_MAX: usize = 63;
+
+/// The shortest name of a bucket in bytes.
+const BUCKET_NAME_BYTES_MIN: usize = 3;
 
 /// The longest name of a volume in bytes: it becomes part of a file name, behind its project.
 const VOLUME_NAME_BYTES_MAX: usize = 128;
@@ -103,6 +106,20 @@ impl LocalDaemon {
         let driver = Some(pool.driver.clone()).filter(|driver| !driver.is_empty());
         let custom = wires.into_iter().filter(WireVolume::is_custom_volume);
         Ok(custom.map(|wire| wire.into_summary(project, &pool.name, driver.clone())).collect())
+    }
+
+    fn list_buckets(&self, project: &str, pool: &Pool) -> Result<Vec<BucketSummary>, DaemonError> {
+        let object = format!("the buckets of project {project} in pool {}", pool.name);
+        let target = Target::new(&["storage-pools", pool.name.as_str(), "buckets"])?;
+        let driver = Some(pool.driver.clone()).filter(|driver| !driver.is_empty());
+        match self.api.list::<WireBucket>(target.query("recursion", "1").project(project), &object) {
+            Ok(wires) => {
+                Ok(wires.into_iter().map(|wire| wire.into_summary(project, &pool.name, driver.clone())).collect())
+            }
+            // Not every storage driver knows buckets, and this is how daemons say so.
+            Err(DaemonError::Refused { status: 400, .. }) => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// An object's metadata and version; `None` if it is not there.
@@ -206,9 +223,7 @@ impl Daemon for LocalDaemon {
         let mut listing = VolumeListing::default();
         let pools = self.pools()?;
         for project in self.projects()? {
-            // Where a project has no volumes of its own, its listing is that of the default one.
-            let shares = project.config.get("features.storage.volumes").is_none_or(|own| own != "true");
-            if project.name != DEFAULT_PROJECT && shares {
+            if project.shares("features.storage.volumes") {
                 continue;
             }
             for pool in &pools {
@@ -244,6 +259,48 @@ impl Daemon for LocalDaemon {
         volume.map(Some).map_err(|problem| nonsense(&object, &problem))
     }
 
+    fn buckets(&self) -> Result<BucketListing, DaemonError> {
+        let mut listing = BucketListing::default();
+        if !self.known()?.has("storage_buckets") {
+            return Ok(listing);
+        }
+        let pools = self.pools()?;
+        for project in self.projects()? {
+            if project.shares("features.storage.buckets") {
+                continue;
+            }
+            for pool in &pools {
+                match self.list_buckets(&project.name, pool) {
+                    Ok(buckets) => listing.buckets.extend(buckets),
+                    Err(error) if error.concerns_the_daemon() => return Err(error),
+                    Err(error) => {
+                        listing.problems.push((project.name, error));
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(listing)
+    }
+
+    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
+        let subject = Subject::bucket(project, pool, name);
+        let object = subject.to_string();
+        let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
+            self.require_project(project)?;
+            self.require_pool(pool)?;
+            return Ok(None);
+        };
+        let keys: Vec<WireKey> = match self.api.list(subject.target(&["keys"])?.query("recursion", "1"), &object) {
+            Ok(keys) => keys,
+            // It went away between the two requests.
+            Err(DaemonError::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let bucket = Bucket::read(value, keys, (project, pool), self.driver(pool));
+        bucket.map(Some).map_err(|problem| nonsense(&object, &problem))
+    }
+
     fn exists(&self, subject: &Subject) -> Result<bool, DaemonError> {
         if self.find(subject.target(&[])?, &subject.to_string())?.is_some() {
             return Ok(true);
@@ -277,7 +334,7 @@ impl Daemon for LocalDaemon {
         self.require_project(subject.project())?;
         let pool = match subject {
             Subject::Instance { .. } => request.pool.as_ref(),
-            Subject::Volume { pool, .. } => Some(pool),
+            Subject::Volume { pool, .. } | Subject::Bucket { pool, .. } => Some(pool),
         };
         if let Some(pool) = pool {
             self.require_pool(pool)?;
@@ -456,6 +513,7 @@ fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
     let (fits, what) = match &request.subject {
         Subject::Instance { .. } => (fits_instance(name), "the name of an instance"),
         Subject::Volume { .. } => (fits_volume(name), "the name of a volume"),
+        Subject::Bucket { .. } => (fits_bucket(name), "the name of a bucket"),
     };
     if !fits {
         return Err(DaemonError::BadName { name: name.to_owned(), what });
@@ -470,13 +528,19 @@ fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
 
 fn fits_instance(name: &str) -> bool {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
-    plain && !name.is_empty() && name.len() <= INSTANCE_NAME_BYTES_MAX && !name.starts_with('-') && !name.ends_with('-')
+    plain && !name.is_empty() && name.len() <= HOST_NAME_BYTES_MAX && !name.starts_with('-') && !name.ends_with('-')
 }
 
 fn fits_volume(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/')
         && (1..=VOLUME_NAME_BYTES_MAX).contains(&name.len())
         && !matches!(name, "." | "..")
+}
+
+fn fits_bucket(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+        && (BUCKET_NAME_BYTES_MIN..=HOST_NAME_BYTES_MAX).contains(&name.len())
+        && !name.starts_with(['-', '.'])
 }
 
 /// The body of a PUT that makes the change.

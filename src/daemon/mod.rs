@@ -11,6 +11,7 @@
 #[cfg(any(test, feature = "testing"))]
 pub mod answers;
 mod api;
+mod bucket;
 mod error;
 mod export;
 #[cfg(any(test, feature = "testing"))]
@@ -30,6 +31,7 @@ use std::io::Read;
 use std::path::PathBuf;
 
 pub use api::StopFlag;
+pub use bucket::{Bucket, BucketSummary};
 pub use error::{Cause, DaemonError, Tried};
 pub use flavor::{Flavor, SocketHints};
 pub use local::LocalDaemon;
@@ -63,6 +65,13 @@ pub trait Daemon: Send + Sync {
     /// One custom volume. `None` only if the daemon has that project and that pool and no such volume in it.
     fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError>;
 
+    /// The buckets of all projects and pools, each under the project that owns it; what cannot be read is reported
+    /// beside them. A daemon that knows no buckets has none.
+    fn buckets(&self) -> Result<BucketListing, DaemonError>;
+
+    /// One bucket. `None` only if the daemon has that project and that pool and no such bucket in it.
+    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError>;
+
     /// Whether there is one. An unknown project is an error, an unknown pool has none.
     fn exists(&self, subject: &Subject) -> Result<bool, DaemonError>;
 
@@ -74,8 +83,9 @@ pub trait Daemon: Send + Sync {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError>;
 
-    /// Makes an instance or a volume from an export. Refuses a name that is taken, which would damage what has it, and
-    /// an unknown project or pool before anything is sent. When `body` fails, the daemon discards what it has got.
+    /// Makes an instance, a volume or a bucket from an export. Refuses a name that is taken, which would damage what
+    /// has it, and an unknown project or pool before anything is sent. When `body` fails, the daemon discards what it
+    /// has got.
     fn import(
         &self,
         request: &ImportRequest,
@@ -181,7 +191,8 @@ pub enum Layout {
     Optimized,
 }
 
-/// Asks for an export. It is never compressed: compressed streams do not deduplicate.
+/// Asks for an export. It is never to be compressed, for compressed streams do not deduplicate; that of a bucket is all
+/// the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportRequest {
     /// What to export.
@@ -271,6 +282,15 @@ pub struct Listing {
 pub struct VolumeListing {
     /// What could be read.
     pub volumes: Vec<VolumeSummary>,
+    /// Projects that could not be read, and why.
+    pub problems: Vec<(String, DaemonError)>,
+}
+
+/// Buckets of all projects.
+#[derive(Debug, Default)]
+pub struct BucketListing {
+    /// What could be read.
+    pub buckets: Vec<BucketSummary>,
     /// Projects that could not be read, and why.
     pub problems: Vec<(String, DaemonError)>,
 }

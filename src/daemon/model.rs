@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::error::tame;
 use super::flavor::Flavor;
+use crate::source::DEFAULT_PROJECT;
 
 /// How daemons write "never": the zero time of Go.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -52,6 +53,17 @@ impl Server {
         self.has("direct_backup")
     }
 
+    /// Whether there are exports of buckets.
+    pub fn exports_buckets(&self) -> bool {
+        self.has("storage_bucket_backup")
+    }
+
+    /// Whether it listens for those who use buckets, as it does itself for an export; unknown without full access.
+    pub fn serves_buckets(&self) -> Option<bool> {
+        let address = self.config.get("core.storage_buckets_address");
+        (self.access == Access::Full).then(|| address.is_some_and(|address| !address.is_empty()))
+    }
+
     /// Whether there are exports of disc images.
     pub fn exports_discs(&self) -> bool {
         self.has("backup_iso")
@@ -78,6 +90,13 @@ pub struct Project {
     pub config: BTreeMap<String, String>,
     /// The whole description as JSON.
     pub json: String,
+}
+
+impl Project {
+    /// Whether it has no objects of its own of that feature, and its listings are those of the default project.
+    pub fn shares(&self, feature: &str) -> bool {
+        self.name != DEFAULT_PROJECT && self.config.get(feature).is_none_or(|own| own != "true")
+    }
 }
 
 /// A container or a virtual machine.

@@ -25,6 +25,15 @@ pub enum Subject {
         /// Its name.
         name: String,
     },
+    /// A storage bucket.
+    Bucket {
+        /// Its project.
+        project: String,
+        /// The pool that it lies in.
+        pool: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 impl Subject {
@@ -38,11 +47,17 @@ impl Subject {
         Self::Volume { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
     }
 
+    /// A storage bucket.
+    pub fn bucket(project: &str, pool: &str, name: &str) -> Self {
+        Self::Bucket { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
+    }
+
     /// What a source is on its daemon; `None` for kinds that are no such thing.
     pub fn of(source: &Source) -> Option<Self> {
         match &source.kind {
             SourceKind::Instance { project } => Some(Self::instance(project, &source.name)),
             SourceKind::Volume { project, pool, .. } => Some(Self::volume(project, pool, &source.name)),
+            SourceKind::Bucket { project, pool, .. } => Some(Self::bucket(project, pool, &source.name)),
             _ => None,
         }
     }
@@ -50,14 +65,14 @@ impl Subject {
     /// Its project.
     pub fn project(&self) -> &str {
         match self {
-            Self::Instance { project, .. } | Self::Volume { project, .. } => project,
+            Self::Instance { project, .. } | Self::Volume { project, .. } | Self::Bucket { project, .. } => project,
         }
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
         match self {
-            Self::Instance { name, .. } | Self::Volume { name, .. } => name,
+            Self::Instance { name, .. } | Self::Volume { name, .. } | Self::Bucket { name, .. } => name,
         }
     }
 
@@ -66,6 +81,7 @@ impl Subject {
         match self {
             Self::Instance { .. } => "instance",
             Self::Volume { .. } => "volume",
+            Self::Bucket { .. } => "bucket",
         }
     }
 
@@ -74,6 +90,7 @@ impl Subject {
         let own: &[&str] = match self {
             Self::Instance { name, .. } => &["instances", name],
             Self::Volume { pool, name, .. } => &["storage-pools", pool, "volumes", "custom", name],
+            Self::Bucket { pool, name, .. } => &["storage-pools", pool, "buckets", name],
         };
         Ok(Target::new(&[own, below].concat())?.project(self.project()))
     }
@@ -83,6 +100,7 @@ impl Subject {
         let own: &[&str] = match self {
             Self::Instance { .. } => &["instances"],
             Self::Volume { pool, .. } => &["storage-pools", pool, "volumes", "custom"],
+            Self::Bucket { pool, .. } => &["storage-pools", pool, "buckets"],
         };
         Ok(Target::new(own)?.project(self.project()))
     }
@@ -92,14 +110,16 @@ impl Subject {
         match self {
             Self::Instance { .. } => ("Backing up instance", "instances"),
             Self::Volume { .. } => ("Creating custom volume backup", "storage_volumes"),
+            Self::Bucket { .. } => ("Creating bucket backup", "storage_buckets"),
         }
     }
 
-    /// The word with which a request for an export leaves the snapshots out.
-    pub(super) fn without_snapshots(&self) -> &'static str {
+    /// The word with which a request for an export leaves the snapshots out; `None` where there are none.
+    pub(super) fn without_snapshots(&self) -> Option<&'static str> {
         match self {
-            Self::Instance { .. } => "instance_only",
-            Self::Volume { .. } => "volume_only",
+            Self::Instance { .. } => Some("instance_only"),
+            Self::Volume { .. } => Some("volume_only"),
+            Self::Bucket { .. } => None,
         }
     }
 }
@@ -107,16 +127,13 @@ impl Subject {
 /// As messages speak of it; the project only where it is not the default one.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Instance { .. } => "instance ",
-            Self::Volume { .. } => "volume ",
-        })?;
+        write!(f, "{} ", self.noun())?;
         if self.project() != DEFAULT_PROJECT {
             write!(f, "{}/", self.project())?;
         }
         match self {
             Self::Instance { name, .. } => f.write_str(name),
-            Self::Volume { pool, name, .. } => write!(f, "{pool}/{name}"),
+            Self::Volume { pool, name, .. } | Self::Bucket { pool, name, .. } => write!(f, "{pool}/{name}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Getting the data back: rebuilding a point's stream, verified, into a file or into a daemon.
 
 mod attributes;
+mod bucket;
 mod export;
 mod fetch;
 mod instance;

@@ -9,7 +9,7 @@ use crate::monitor::Monitor;
 use crate::point::Point;
 use crate::repo::Repository;
 use crate::restore::fetch::FetchError;
-use crate::restore::{instance, volume};
+use crate::restore::{bucket, instance, volume};
 use crate::source::SourceKind;
 
 /// Where to restore to; what is not given is as it was.
@@ -109,7 +109,7 @@ pub enum RestoreError {
     Random(#[from] RandomError),
 }
 
-/// Restores a point of an instance or a volume.
+/// Restores a point of an instance, a volume or a bucket.
 pub fn restore(
     repository: &Repository,
     daemon: &dyn Daemon,
@@ -124,6 +124,9 @@ pub fn restore(
         }
         SourceKind::Volume { project, pool, .. } => {
             volume::restore(repository, daemon, label, point, (project, pool, target), monitor)
+        }
+        SourceKind::Bucket { project, pool, .. } => {
+            bucket::restore(repository, daemon, label, point, (project, pool, target), monitor)
         }
         _ => Err(RestoreError::NotImportable { label: label.to_owned() }),
     }

@@ -24,12 +24,10 @@ pub(super) fn upload(
     id_maps: Vec<IdMap>,
     monitor: &dyn Monitor,
 ) -> Result<u64, RestoreError> {
-    let fetch = |pieces| {
-        let mut out = AttributesAsOnDisk::new(id_maps, pieces);
-        let written = write_stream(repository, &point.content, &mut out, monitor)?;
-        out.finish().map(|pieces| (pieces, written)).map_err(|source| FetchError::Write { written, source })
-    };
-    send(daemon, label, point, request, fetch, monitor)
+    let attributes = |pieces| AttributesAsOnDisk::new(id_maps, pieces);
+    let finish = |out: AttributesAsOnDisk<_>| out.finish().map(|pieces| (pieces, ()));
+    let (bytes, ()) = upload_through(repository, daemon, label, point, request, attributes, finish, monitor)?;
+    Ok(bytes)
 }
 
 /// The same for what no daemon unpacks: exactly the bytes that were backed up.
@@ -41,29 +39,32 @@ pub(super) fn upload_as_it_is(
     request: &ImportRequest,
     monitor: &dyn Monitor,
 ) -> Result<u64, RestoreError> {
-    let fetch = |mut pieces| {
-        let written = write_stream(repository, &point.content, &mut pieces, monitor)?;
-        Ok((pieces, written))
-    };
-    send(daemon, label, point, request, fetch, monitor)
+    let finish = |pieces| Ok((pieces, ()));
+    let (bytes, ()) = upload_through(repository, daemon, label, point, request, |pieces| pieces, finish, monitor)?;
+    Ok(bytes)
 }
 
-/// Hands what `fetch` writes to the daemon's import, and gives the stream its end only if it succeeded.
-fn send(
+/// The same through a writer that makes changes on the way, made by `change` and ended by `finish`, which may tell
+/// something about them.
+#[expect(clippy::too_many_arguments, reason = "what is uploaded, to whom, and what is changed on the way")]
+pub(super) fn upload_through<W: Write, T: Send>(
+    repository: &Repository,
     daemon: &dyn Daemon,
     label: &str,
     point: &Point,
     request: &ImportRequest,
-    fetch: impl FnOnce(PieceWriter) -> Result<(PieceWriter, u64), FetchError> + Send,
+    change: impl FnOnce(PieceWriter) -> W + Send,
+    finish: impl FnOnce(W) -> io::Result<(PieceWriter, T)> + Send,
     monitor: &dyn Monitor,
-) -> Result<u64, RestoreError> {
+) -> Result<(u64, T), RestoreError> {
     monitor.event(Event::Started { object: label.to_owned(), bytes: Some(point.content.stream_len) });
     let (pieces, arriving) = mpsc::sync_channel(UPLOAD_QUEUE_BYTES_MAX / PIECE_BYTES);
     let (imported, fetched) = std::thread::scope(|scope| {
         let fetching = scope.spawn(move || {
-            let (out, written) = fetch(PieceWriter { pieces, piece: Vec::new() })?;
-            out.finish().map_err(|source| FetchError::Write { written, source })?;
-            Ok(written)
+            let mut out = change(PieceWriter { pieces, piece: Vec::new() });
+            let written = write_stream(repository, &point.content, &mut out, monitor)?;
+            let ended = finish(out).and_then(|(pieces, told)| pieces.finish().map(|()| told));
+            ended.map(|told| (written, told)).map_err(|source| FetchError::Write { written, source })
         });
         let mut body = PieceReader { arriving, piece: Vec::new(), read: 0, ended: false };
         let imported = daemon.import(request, &mut body, &mut |progress| {
@@ -78,7 +79,7 @@ fn send(
     monitor.event(Event::Ended { object: label.to_owned() });
     let broken = |source| RestoreError::Fetch { label: label.to_owned(), source };
     match (imported, fetched) {
-        (Ok(()), Ok(Ok(bytes))) => Ok(bytes),
+        (Ok(()), Ok(Ok(done))) => Ok(done),
         // Our own failure is the cause of the daemon's; a failed write is only the echo of the daemon's.
         (_, Ok(Err(error @ (FetchError::Repository(_) | FetchError::WrongDigest { .. } | FetchError::Stopped)))) => {
             Err(broken(error))
@@ -93,7 +94,7 @@ fn send(
 }
 
 /// Hands a stream on in pieces.
-struct PieceWriter {
+pub(super) struct PieceWriter {
     pieces: mpsc::SyncSender<Option<Vec<u8>>>,
     piece: Vec<u8>,
 }

@@ -60,7 +60,7 @@ fn describe(daemon: &dyn Daemon, point: &Point, (project, pool, name): (&str, &s
 }
 
 /// The pool must be there, and a stream of a driver's own needs one of that driver.
-fn require_pool(daemon: &dyn Daemon, label: &str, point: &Point, pool: &str) -> Result<(), RestoreError> {
+pub(super) fn require_pool(daemon: &dyn Daemon, label: &str, point: &Point, pool: &str) -> Result<(), RestoreError> {
     let pools = daemon.pools()?;
     let missing = match pools.iter().find(|known| known.name == pool) {
         None => format!("storage pool {pool}"),

@@ -115,7 +115,7 @@ pub struct Init {
     pub no_parity: bool,
 }
 
-/// Back up instances and custom volumes
+/// Back up instances, custom volumes and buckets
 #[derive(Arguments)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Backup {

@@ -429,7 +429,7 @@ impl From<BackupError> for CliError {
             }
             BackupError::Untrusted => Self::new(Code::Daemon, line),
             BackupError::Unsupported { .. } => Self::new(Code::Usage, line)
-                .hint("this version backs up instances and custom volumes; see `holdall backup --help`"),
+                .hint("this version backs up instances, custom volumes and buckets; see `holdall backup --help`"),
             BackupError::OtherServer { .. } => {
                 Self::new(Code::NoSuch, line).hint("name its socket with --server SOCKET, or leave the server out")
             }

@@ -20,9 +20,9 @@ use self::tarball::NEVER;
 use super::error::DaemonError;
 use super::model::WireInstance;
 use super::{
-    BackupEntry, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance, InstanceChange, Listing,
-    Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging, Subject, Verdict, Volume,
-    VolumeListing,
+    BackupEntry, Bucket, BucketListing, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance,
+    InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging,
+    Subject, Verdict, Volume, VolumeListing,
 };
 
 /// What goes wrong during one attempt at an export or an import.
@@ -263,7 +263,9 @@ impl State {
 fn place(subject: &Subject) -> Result<(&str, &str), DaemonError> {
     match subject {
         Subject::Instance { project, name } => Ok((project, name)),
-        Subject::Volume { .. } => Err(DaemonError::NotFound { object: subject.to_string(), words: String::new() }),
+        Subject::Volume { .. } | Subject::Bucket { .. } => {
+            Err(DaemonError::NotFound { object: subject.to_string(), words: String::new() })
+        }
     }
 }
 
@@ -341,6 +343,14 @@ impl Daemon for FakeDaemon {
     }
 
     fn volume(&self, _project: &str, _pool: &str, _name: &str) -> Result<Option<Volume>, DaemonError> {
+        Ok(None)
+    }
+
+    fn buckets(&self) -> Result<BucketListing, DaemonError> {
+        Ok(BucketListing::default())
+    }
+
+    fn bucket(&self, _project: &str, _pool: &str, _name: &str) -> Result<Option<Bucket>, DaemonError> {
         Ok(None)
     }
 
