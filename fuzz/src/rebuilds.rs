@@ -311,7 +311,9 @@ fn judge(repository: &Repository, made: &Made) {
             assert!(!is_honest || out.0 == *stream);
         }
         Err(error) => {
-            assert!(!is_honest, "an honest point does not come back: {error} {:?}", error.source);
+            // The pipe breaks under a stream that is longer than it.
+            let is_too_long = stream.len() > STREAM_BYTES_MAX;
+            assert!(!is_honest || is_too_long, "an honest point does not come back: {error} {:?}", error.source);
             let only_seen_by_writing =
                 matches!(error.source, FetchError::WrongDigest { .. } | FetchError::Write { .. });
             assert!(!report.is_clean() || only_seen_by_writing, "a check found nothing, but {:?}", error.source);

@@ -6,6 +6,7 @@
 //! are attached to it are one set: asked for the one, a run saves the others, too, one after the other.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::backup::inventory::{Found, Inventory};
 use crate::backup::sources::{BackupError, BackupOptions, Selection};
@@ -17,6 +18,25 @@ use crate::source::{Selector, Source, SourceKind};
 const EXCLUDE: &str = "user.holdall.exclude";
 /// Leaves the daemon's snapshots out of points: `false`, `0`, `no` or `off`.
 const SNAPSHOTS: &str = "user.holdall.snapshots";
+
+/// What runs inside an instance before and after it is saved.
+const HOOK_BEFORE: &str = "user.holdall.hook.pre";
+const HOOK_AFTER: &str = "user.holdall.hook.post";
+/// How long each of the two may run, in seconds.
+const HOOK_SECONDS: &str = "user.holdall.hook.timeout";
+/// How long a hook may run that does not say.
+const HOOK_TIME: Duration = Duration::from_mins(5);
+
+/// Scripts that run in an instance around its backup and that of its volumes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hooks {
+    /// Makes ready; if it fails, nothing is saved.
+    pub before: Option<String>,
+    /// Puts right, whatever happened.
+    pub after: Option<String>,
+    /// How long each may run.
+    pub limit: Duration,
+}
 
 /// What a run is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +62,8 @@ pub struct Planned {
     pub why: String,
     /// Whether its points hold the daemon's snapshots.
     pub snapshots: Snapshots,
+    /// What runs in it, if it is an instance.
+    pub hooks: Hooks,
     /// The other members of its set.
     pub set: Vec<Source>,
 }
@@ -52,9 +74,28 @@ impl Plan {
         self.planned.iter().filter(|planned| planned.chosen).map(|planned| &planned.source)
     }
 
+    /// The sources that are backed up, each instance in one piece with the volumes that follow it.
+    pub(super) fn sets(&self) -> Vec<Vec<&Planned>> {
+        let mut sets: Vec<Vec<&Planned>> = Vec::new();
+        for planned in self.planned.iter().filter(|planned| planned.chosen) {
+            match sets.last_mut() {
+                Some(set) if set.first().is_some_and(|first| first.leads(&planned.source)) => set.push(planned),
+                _ => sets.push(vec![planned]),
+            }
+        }
+        sets
+    }
+
     /// The sources that are left out.
     pub fn left_out(&self) -> impl Iterator<Item = &Source> {
         self.planned.iter().filter(|planned| !planned.chosen).map(|planned| &planned.source)
+    }
+}
+
+impl Planned {
+    /// Whether it is an instance that this is attached to.
+    fn leads(&self, member: &Source) -> bool {
+        matches!(self.source.kind, SourceKind::Instance { .. }) && self.set.contains(member)
     }
 }
 
@@ -136,7 +177,18 @@ impl<'p> Planner<'p> {
     fn planned(&self, found: &Found, chosen: bool, why: String) -> Planned {
         let without = self.key(found, SNAPSHOTS).is_some_and(|(value, _)| is_no(&value));
         let snapshots = if without { Snapshots::Omit } else { self.options.snapshots };
-        Planned { source: found.source.clone(), what: found.what.clone(), chosen, why, snapshots, set: Vec::new() }
+        let (source, what) = (found.source.clone(), found.what.clone());
+        Planned { source, what, chosen, why, snapshots, hooks: self.hooks(found), set: Vec::new() }
+    }
+
+    fn hooks(&self, found: &Found) -> Hooks {
+        if !matches!(found.source.kind, SourceKind::Instance { .. }) {
+            return Hooks::default();
+        }
+        let value = |key| self.key(found, key).map(|(value, _)| value).filter(|value| !value.trim().is_empty());
+        let seconds = value(HOOK_SECONDS).and_then(|text| text.trim().parse().ok());
+        let limit = seconds.map_or(HOOK_TIME, |seconds: u32| Duration::from_secs(seconds.into()));
+        Hooks { before: value(HOOK_BEFORE), after: value(HOOK_AFTER), limit }
     }
 
     /// A run over what was named: that, and the volumes that are attached to it.
@@ -161,6 +213,7 @@ impl<'p> Planner<'p> {
                     chosen: true,
                     why: asked_for,
                     snapshots: self.options.snapshots,
+                    hooks: Hooks::default(),
                     set: Vec::new(),
                 }),
             }
@@ -209,10 +262,8 @@ fn in_order(mut planned: Vec<Planned>) -> Vec<Planned> {
         let members = if one.chosen { one.set.clone() } else { Vec::new() };
         ordered.push(one);
         // Instances come first, so what follows one are volumes; those of several follow the first.
-        for member in members.iter().filter(|_| matches!(source.kind, SourceKind::Instance { .. })) {
-            if let Some(volume) = left.remove(member) {
-                ordered.push(volume);
-            }
+        if matches!(source.kind, SourceKind::Instance { .. }) {
+            ordered.extend(members.iter().filter_map(|member| left.remove(member)));
         }
     }
     ordered
@@ -352,6 +403,19 @@ mod tests {
         assert_eq!(set("data"), ["web1", "db1"]);
         assert_eq!(set("cache"), ["web1"]);
         assert!(set("a-free").is_empty());
+    }
+
+    #[test]
+    fn hooks_are_keys_of_instances() {
+        let keys = [(HOOK_BEFORE, "sync"), (HOOK_AFTER, " "), (HOOK_SECONDS, "90")];
+        let found = vec![found("web1", &keys, &[]), found("volume:default/data", &keys, &["web1"])];
+        let options = BackupOptions::default();
+        let (projects, problems) = (BTreeMap::new(), Vec::new());
+        let planner = Planner { server: "lab".to_owned(), found, projects, problems, options: &options };
+        let plan = planner.plan(&Selection::All).unwrap();
+        let expected = Hooks { before: Some("sync".to_owned()), after: None, limit: Duration::from_secs(90) };
+        assert_eq!((&plan.planned[0].hooks, &plan.planned[1].hooks), (&expected, &Hooks::default()));
+        assert_eq!(plan.sets().iter().map(Vec::len).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Summary {
     pub failed: Vec<(Source, String)>,
     /// What could not even be looked into: projects.
     pub unreadable: Vec<Problem>,
+    /// What else went wrong, though points were made: hooks that put something right.
+    pub problems: Vec<Problem>,
     /// Bytes that were added to the store in packs.
     pub stored_bytes: u64,
     /// Whether the run was stopped on request before its last source.
@@ -157,6 +159,17 @@ impl<'r> Run<'r> {
     /// Notes that the user wants no more sources.
     pub(super) fn stop(&mut self) {
         self.summary.stopped = true;
+    }
+
+    /// Whether the user wants no more sources.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.summary.stopped
+    }
+
+    /// Notes something that went wrong beside the points.
+    pub(super) fn problem(&mut self, problem: Problem) {
+        self.monitor.event(Event::Problem(problem.clone()));
+        self.summary.problems.push(problem);
     }
 
     /// Notes that something could not be looked into, and so may hold sources without a point.

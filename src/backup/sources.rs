@@ -1,10 +1,13 @@
 //! Backing up what a server has: which sources, one after the other, each tried again where that can help.
 
+use std::collections::VecDeque;
+
 use crate::backup::attempt::{AttemptError, Circumstances, Fuzzy, StagingCheck, attempt};
+use crate::backup::hooks::{Around, HostHooks};
 use crate::backup::identity::{Adopt, IdentityError, identify};
 use crate::backup::inventory::Inventory;
 use crate::backup::leftovers;
-use crate::backup::plan::Planner;
+use crate::backup::plan::{Plan, Planned, Planner};
 use crate::backup::run::{Run, Scope, Summary};
 use crate::clock::Clock;
 use crate::daemon::{Access, Daemon, DaemonError, Route, Snapshots};
@@ -85,24 +88,35 @@ pub enum BackupError {
 /// Fencing can end any number of attempts; so many are made for one source.
 const ATTEMPTS_MAX: usize = 3;
 
+/// The host that runs the backup.
+#[derive(Clone, Copy)]
+pub struct Host<'h> {
+    /// Its name.
+    pub name: &'h str,
+    /// Its clock.
+    pub clock: &'h dyn Clock,
+    /// What it runs around the backup of a set.
+    pub hooks: &'h dyn HostHooks,
+}
+
 /// Backs up.
 pub fn back_up(
     repository: &Repository,
     daemon: &dyn Daemon,
     selection: &Selection,
     options: &BackupOptions,
-    host: &str,
-    clock: &dyn Clock,
+    host: Host<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Summary, BackupError> {
     let server = daemon.server()?;
     if server.access == Access::Untrusted {
         return Err(BackupError::Untrusted);
     }
-    let (name, record) = identify(repository, &server, options.server_name.as_deref(), options.adopt, clock.now())?;
+    let now = host.clock.now();
+    let (name, record) = identify(repository, &server, options.server_name.as_deref(), options.adopt, now)?;
     let inventory = Inventory::read(daemon)?;
     let plan = Planner::new(&inventory, daemon.projects()?, name, options).plan(selection)?;
-    leftovers::remove(repository, daemon, &inventory.subjects(), host, monitor)?;
+    leftovers::remove(repository, daemon, &inventory.subjects(), host.name, monitor)?;
     let lengths = last_streams(repository, monitor)?;
     let circumstances = Circumstances {
         daemon,
@@ -115,31 +129,87 @@ pub fn back_up(
     };
     let whole = *selection == Selection::All;
     let left_out = if whole { plan.left_out().cloned().collect() } else { Vec::new() };
-    let mut run =
-        Run::begin(repository, monitor, clock, host)?.about(Scope { server: plan.server.clone(), whole, left_out });
+    let mut run = Run::begin(repository, monitor, host.clock, host.name)?.about(Scope {
+        server: plan.server.clone(),
+        whole,
+        left_out,
+    });
     for problem in &plan.problems {
         run.unreadable(problem.clone());
     }
-    let sources: Vec<Source> = plan.chosen().cloned().collect();
-    let mut waiting: Vec<(Source, usize)> = sources.into_iter().rev().map(|source| (source, 0)).collect();
-    while let Some((source, attempts)) = waiting.pop() {
-        let Some(fenced) = one(&mut run, &circumstances, &source)? else {
-            // Points of sources that are finished are committed all the same.
-            run.stop();
-            break;
-        };
+    let mut waiting: VecDeque<Job<'_>> = plan.sets().into_iter().map(|sources| Job { sources, attempts: 0 }).collect();
+    while let Some(job) = waiting.pop_front() {
+        let fenced = set(&mut run, &circumstances, host.hooks, &job)?;
         // Their data is stored; the next attempt finds it known and costs a read.
-        waiting.extend(fenced.into_iter().map(|source| (source, attempts + 1)));
-        if waiting.is_empty() {
-            waiting.extend(run.commit_group()?.into_iter().map(|source| (source, attempts + 1)));
+        again(&mut run, &plan, &mut waiting, fenced, job.attempts + 1);
+        if run.is_stopped() {
+            // Points of sources that are finished are committed all the same.
+            break;
         }
-        let worn_out = |(_, attempts): &(Source, usize)| *attempts >= ATTEMPTS_MAX;
-        for (source, _) in waiting.extract_if(.., |one| worn_out(one)) {
-            let reason = "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
-            run.fail(source, reason.to_owned());
+        if waiting.is_empty() {
+            let fenced = run.commit_group()?;
+            again(&mut run, &plan, &mut waiting, fenced, job.attempts + 1);
         }
     }
     Ok(run.finish()?)
+}
+
+/// Sources that are saved one after the other, with the hooks of the first around them.
+struct Job<'p> {
+    sources: Vec<&'p Planned>,
+    /// How often others took them for dead.
+    attempts: usize,
+}
+
+/// Lets sources that were fenced wait once more, each alone, unless it was often enough.
+fn again<'p>(run: &mut Run<'_>, plan: &'p Plan, waiting: &mut VecDeque<Job<'p>>, fenced: Vec<Source>, attempts: usize) {
+    for source in fenced {
+        let planned = plan.planned.iter().find(|planned| planned.source == source);
+        match planned.filter(|_| attempts < ATTEMPTS_MAX) {
+            Some(planned) => waiting.push_back(Job { sources: vec![planned], attempts }),
+            None => {
+                let reason =
+                    "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
+                run.fail(source, reason.to_owned());
+            }
+        }
+    }
+}
+
+/// One set with its hooks. Returns the sources that were fenced meanwhile.
+fn set(
+    run: &mut Run<'_>,
+    circumstances: &Circumstances<'_>,
+    host: &dyn HostHooks,
+    job: &Job<'_>,
+) -> Result<Vec<Source>, RepoError> {
+    let Some(first) = job.sources.first() else { return Ok(Vec::new()) };
+    let mut around = Around::new(circumstances.daemon, host, run.monitor, first);
+    let mut fenced = Vec::new();
+    let mut ended = Ok(());
+    match around.before() {
+        Ok(()) => {
+            for planned in &job.sources {
+                match one(run, circumstances, &planned.source) {
+                    Ok(Some(others)) => fenced.extend(others),
+                    Ok(None) => run.stop(),
+                    Err(error) => ended = Err(error),
+                }
+                if run.is_stopped() || ended.is_err() {
+                    break;
+                }
+            }
+        }
+        Err(reason) => {
+            for planned in &job.sources {
+                run.fail(planned.source.clone(), reason.clone());
+            }
+        }
+    }
+    for problem in around.after() {
+        run.problem(problem);
+    }
+    ended.map(|()| fenced)
 }
 
 /// One source: an attempt, and another by a way that does not depend on a live stream where the first broke. Returns

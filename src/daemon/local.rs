@@ -9,6 +9,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::fs::statvfs;
 use serde_json::{Value, json};
@@ -21,8 +22,8 @@ use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile,
 use super::volume::WireVolume;
 use super::{
     Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, ImportForm,
-    ImportRequest, Instance, InstanceChange, Listing, Network, Pool, Profile, Progress, Project, Server, SocketHints,
-    Staging, Subject, Summary, Volume, VolumeListing, VolumeSummary, export, flavor,
+    ImportRequest, Instance, InstanceChange, Listing, Network, Pool, Profile, Progress, Project, Script, Server,
+    SocketHints, Staging, Subject, Summary, Volume, VolumeListing, VolumeSummary, export, flavor,
 };
 use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
 
@@ -49,6 +50,13 @@ pub struct LocalDaemon {
     server: OnceLock<Server>,
     pools: OnceLock<BTreeMap<String, String>>,
 }
+
+/// Runs its first argument for so many seconds as its second says. Neither product can end a command whose connection
+/// it was told not to keep, so that is left to a program which coreutils and busybox both have.
+const LIMITED: &str = r#"if command -v timeout >/dev/null 2>&1; then exec timeout -s KILL "$2" sh -c "$1"; fi
+exec sh -c "$1""#;
+/// How long the end of a command is waited for after it should have been killed.
+const EXIT_GRACE: Duration = Duration::from_secs(30);
 
 impl LocalDaemon {
     /// Finds the daemon's socket and asks who it is. Whatever is under way stops soon after `stop` is raised.
@@ -398,6 +406,23 @@ impl Daemon for LocalDaemon {
         let call = Call::new(Method::Patch, target, &object).json(&json!({ "description": description }));
         let end = self.api.change(&call)?;
         end.or_look(&object, || Err(DaemonError::OperationLost { object: object.clone() }))
+    }
+
+    fn execute(&self, script: &Script<'_>) -> Result<i64, DaemonError> {
+        let subject = Subject::instance(script.project, script.instance);
+        let object = format!("a command in {subject}");
+        let api = if script.is_cleanup { self.api.for_cleanup() } else { self.api.clone() };
+        let seconds = script.limit.as_secs().max(1).to_string();
+        let body = json!({
+            "command": ["sh", "-c", LIMITED, "sh", script.text, seconds],
+            "wait-for-websocket": false,
+            "interactive": false,
+            "record-output": false,
+        });
+        let call = Call::new(Method::Post, subject.target(&["exec"])?, &object).json(&body);
+        let body = api.call(&call, DAEMON_OBJECT_BYTES_MAX)?.accepted(&object)?;
+        let id = body.started(&object)?.ok_or_else(|| nonsense(&object, "it names no operation"))?;
+        api.wait_for_exit(&id, &object, script.limit + EXIT_GRACE)
     }
 
     fn set_snapshot_expiry(

@@ -29,6 +29,7 @@ mod volume;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use api::StopFlag;
 pub use bucket::{Bucket, BucketSummary};
@@ -105,6 +106,10 @@ pub trait Daemon: Send + Sync {
 
     /// Gives a custom volume a description.
     fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError>;
+
+    /// Runs a script with `sh -c` as root in a running instance, and waits for its end. Gives its exit code; 137 if it
+    /// was killed at its time limit, as far as the instance has `timeout`.
+    fn execute(&self, script: &Script<'_>) -> Result<i64, DaemonError>;
 
     /// Sets when a snapshot expires, in the daemon's text, or that it never does.
     fn set_snapshot_expiry(
@@ -235,6 +240,21 @@ pub enum ImportForm {
     Export,
     /// The bytes of a disc image, for a volume.
     Disc,
+}
+
+/// A script that runs in an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Script<'s> {
+    /// The instance's project.
+    pub project: &'s str,
+    /// Its name.
+    pub instance: &'s str,
+    /// What its shell is given.
+    pub text: &'s str,
+    /// How long it may run; whole seconds.
+    pub limit: Duration,
+    /// Whether it runs although the user wants to stop: it puts something right.
+    pub is_cleanup: bool,
 }
 
 /// What a long call tells while it works.

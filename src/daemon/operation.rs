@@ -107,6 +107,11 @@ impl Operation {
         }
     }
 
+    /// The exit code of the command that it ran.
+    fn exit_code(&self) -> Option<i64> {
+        self.metadata.get("return")?.as_i64()
+    }
+
     /// What it says about its progress.
     pub fn progress(&self) -> String {
         let words = self.metadata.iter().filter(|(key, _)| key.ends_with("_progress"));
@@ -176,6 +181,27 @@ impl Api {
             // A daemon that answers at once although the operation runs would be asked without end.
             if began.elapsed() < Duration::from_secs(DAEMON_WAIT_SECONDS) / 2 {
                 self.rest(object)?;
+            }
+        }
+    }
+
+    /// Waits for the end of a command in an instance, and for how long is the caller's to say. Gives its exit code.
+    pub fn wait_for_exit(&self, id: &OperationId, object: &str, limit: Duration) -> Result<i64, DaemonError> {
+        let began = Instant::now();
+        loop {
+            self.check_stop(object)?;
+            let asked = Instant::now();
+            let lost = || DaemonError::OperationLost { object: object.to_owned() };
+            let operation = self.wait_once(id, object)?.ok_or_else(lost)?;
+            match operation.end(object)? {
+                Some(End::Success) => return operation.exit_code().ok_or_else(lost),
+                Some(End::Failure(words)) => return Err(DaemonError::failure(object, &words)),
+                Some(End::Lost) => return Err(lost()),
+                None if began.elapsed() > limit => {
+                    return Err(DaemonError::Silent { object: object.to_owned(), seconds: limit.as_secs() });
+                }
+                None if asked.elapsed() < Duration::from_secs(DAEMON_WAIT_SECONDS) / 2 => self.rest(object)?,
+                None => {}
             }
         }
     }

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use holdall::backup::{
-    Adopt, BackupError, BackupOptions, Fuzzy, IdentityError, Selection, StagingCheck, Summary, back_up, plan,
+    Adopt, BackupError, BackupOptions, Fuzzy, Host, IdentityError, NoHostHooks, Selection, StagingCheck, Summary,
+    back_up, plan,
 };
+use holdall::clock::FixedClock;
 use holdall::daemon::fake::{FakeDaemon, FakeInstance, Fault};
 use holdall::daemon::{Daemon, DaemonError, Flavor, Snapshots, Subject};
 use holdall::id::{PointId, RunId, ServerId};
@@ -19,6 +21,10 @@ use holdall::store::{MemoryStore, Store};
 use crate::fixture::{clock, export_bytes, import_bytes, init, new, noise, points, reopen};
 
 const HOST: &str = "test-host";
+
+fn host(clock: &FixedClock) -> Host<'_> {
+    Host { name: HOST, clock, hooks: &NoHostHooks }
+}
 
 fn web1() -> FakeInstance {
     FakeInstance::container("web1")
@@ -58,7 +64,7 @@ fn try_run(
     selection: &Selection,
     options: &BackupOptions,
 ) -> Result<Summary, BackupError> {
-    let result = back_up(repository, daemon, selection, options, HOST, &clock(), &Silent);
+    let result = back_up(repository, daemon, selection, options, host(&clock()), &Silent);
     assert_eq!(repository.list_sessions().unwrap(), [], "no session outlives its run");
     result
 }
@@ -334,7 +340,7 @@ fn a_run_that_is_stopped_keeps_the_points_of_finished_sources() {
     for flavor in [Flavor::Lxd, Flavor::Incus] {
         let (repository, daemon) = (new(), faulty(flavor, &[]));
         let monitor = StopsAt("fake//web1", AtomicBool::new(false));
-        let summary = back_up(&repository, &daemon, &Selection::All, &unchecked(), HOST, &clock(), &monitor).unwrap();
+        let summary = back_up(&repository, &daemon, &Selection::All, &unchecked(), host(&clock()), &monitor).unwrap();
         assert_eq!((summary.stopped, summary.made.len(), summary.failed), (true, 1, Vec::new()));
         assert_eq!((points_of(&repository, "db1").len(), points_of(&repository, "web1").len()), (1, 0));
         assert_eq!(repository.list_sessions().unwrap(), []);
@@ -394,7 +400,7 @@ fn what_a_dead_session_left_is_removed_and_nothing_else() {
         daemon.add_backup("default", "web1", name);
         daemon.add_backup("default", "db1", name);
     }
-    back_up(&repository, &daemon, &sources(&["db1"]), &unchecked(), HOST, &clock(), &Silent).unwrap();
+    back_up(&repository, &daemon, &sources(&["db1"]), &unchecked(), host(&clock()), &Silent).unwrap();
     for instance in ["web1", "db1"] {
         assert_eq!(backups(&daemon, instance), kept);
     }
@@ -424,7 +430,7 @@ fn a_session_that_begins_while_leftovers_are_removed_loses_nothing() {
     let (repository, daemon) = (new(), faulty(Flavor::Incus, &[]));
     daemon.add_backup("default", "db1", &leftover(&repository, PointId::random().unwrap()));
     let monitor = Meanwhile { repository: &repository, daemon: &daemon, begun: Mutex::new(None) };
-    back_up(&repository, &daemon, &sources(&["db1"]), &unchecked(), HOST, &clock(), &monitor).unwrap();
+    back_up(&repository, &daemon, &sources(&["db1"]), &unchecked(), host(&clock()), &monitor).unwrap();
     let session = monitor.begun.into_inner().unwrap().unwrap();
     assert_eq!(backups(&daemon, "web1"), [leftover(&repository, session.id())]);
     assert_eq!(backups(&daemon, "db1"), Vec::<String>::new());

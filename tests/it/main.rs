@@ -10,5 +10,6 @@ mod instances;
 mod model;
 mod order;
 mod round_trip;
+mod runs;
 mod spec;
 mod vectors;

@@ -17,9 +17,12 @@ use holdall::source::Selector;
 
 use crate::args::{Global, parse_age};
 use crate::error::{CliError, Code};
+use crate::hooks::Hook;
 
 /// The settings file that is read if there is one.
 const SETTINGS_FILE: &str = "/etc/holdall/config.toml";
+/// How long a hook may run that does not say.
+const HOOK_TIME: Duration = Duration::from_mins(5);
 /// The names of the credentials that systemd may hand over (`LoadCredential=` and its like).
 const PASSWORD_CREDENTIAL: &str = "holdall.password";
 const KEY_CREDENTIAL: &str = "holdall.key";
@@ -53,6 +56,8 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// What `backup --all` leaves out.
     pub exclude: Vec<Selector>,
+    /// Commands around the backup of a set.
+    pub hooks: Vec<Hook>,
 }
 
 impl Settings {
@@ -177,6 +182,27 @@ struct SettingsFile {
     max_age: Option<Duration>,
     #[serde(default, deserialize_with = "selectors")]
     exclude: Vec<Selector>,
+    #[serde(default, rename = "hook")]
+    hooks: Vec<HookEntry>,
+}
+
+/// One `[[hook]]` of the settings file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HookEntry {
+    #[serde(default, deserialize_with = "selectors")]
+    sources: Vec<Selector>,
+    before: Option<String>,
+    after: Option<String>,
+    #[serde(default, deserialize_with = "age")]
+    time_limit: Option<Duration>,
+}
+
+impl HookEntry {
+    fn hook(self) -> Hook {
+        let time_limit = self.time_limit.unwrap_or(HOOK_TIME);
+        Hook { sources: self.sources, before: self.before, after: self.after, time_limit }
+    }
 }
 
 /// Sources as people name them.
@@ -256,6 +282,7 @@ fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Resu
         server_name: file.server_name,
         max_age: file.max_age,
         exclude: file.exclude,
+        hooks: file.hooks.into_iter().map(HookEntry::hook).collect(),
     })
 }
 

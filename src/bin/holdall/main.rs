@@ -8,6 +8,7 @@ mod command;
 mod config;
 mod daemon;
 mod error;
+mod hooks;
 mod interrupt;
 mod json;
 mod newfile;

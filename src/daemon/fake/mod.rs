@@ -21,8 +21,8 @@ use super::error::DaemonError;
 use super::model::WireInstance;
 use super::{
     BackupEntry, Bucket, BucketListing, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance,
-    InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Server, Snapshots, Staging,
-    Subject, Verdict, Volume, VolumeListing,
+    InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Script, Server, Snapshots,
+    Staging, Subject, Verdict, Volume, VolumeListing,
 };
 
 /// What goes wrong during one attempt at an export or an import.
@@ -84,6 +84,7 @@ struct State {
     imports: Vec<Imported>,
     calls: Vec<String>,
     free_bytes: Option<u64>,
+    exits: BTreeMap<String, i64>,
 }
 
 /// An instance: its JSON, and what an export of it gives.
@@ -179,6 +180,11 @@ impl FakeDaemon {
     pub fn fault(&self, project: &str, name: &str, faults: &[Fault]) {
         let key = (project.to_owned(), name.to_owned());
         self.state().scripts.entry(key).or_default().push_back(faults.to_vec());
+    }
+
+    /// Says with which code this script ends in every instance; others end with 0.
+    pub fn exit(&self, script: &str, code: i64) {
+        self.state().exits.insert(script.to_owned(), code);
     }
 
     /// Every upload so far.
@@ -472,6 +478,13 @@ impl Daemon for FakeDaemon {
         let found = found.ok_or_else(|| DaemonError::refusal(&object, 404, "Snapshot not found"))?;
         set(found, "expires_at", expires_at.unwrap_or(NEVER).into());
         Ok(())
+    }
+
+    fn execute(&self, script: &Script<'_>) -> Result<i64, DaemonError> {
+        let mut state = self.state();
+        state.instance(script.project, script.instance)?;
+        state.call(&format!("execute {:?} in", script.text), script.project, script.instance);
+        Ok(state.exits.get(script.text).copied().unwrap_or(0))
     }
 
     fn rename_instance(&self, project: &str, from: &str, to: &str) -> Result<(), DaemonError> {

@@ -61,8 +61,10 @@ impl FakeInstance {
 
     /// With a configuration key of its own.
     pub fn config(mut self, key: &str, value: &str) -> Self {
-        if let Some(config) = self.object.get_mut("config").and_then(Value::as_object_mut) {
-            config.insert(key.to_owned(), value.into());
+        for field in ["config", "expanded_config"] {
+            if let Some(config) = self.object.get_mut(field).and_then(Value::as_object_mut) {
+                config.insert(key.to_owned(), value.into());
+            }
         }
         self
     }

@@ -1,6 +1,6 @@
 //! `backup`: points of what the daemon has.
 
-use holdall::backup::{Adopt, BackupOptions, Fuzzy, Selection, StagingCheck, Summary, back_up, plan};
+use holdall::backup::{Adopt, BackupOptions, Fuzzy, Host, Selection, StagingCheck, Summary, back_up, plan};
 use holdall::clock::SystemClock;
 use holdall::daemon::{Daemon, Snapshots};
 
@@ -9,10 +9,12 @@ use crate::command::made;
 use crate::config::{Settings, host_name};
 use crate::daemon::connect;
 use crate::error::{CliError, Code};
+use crate::hooks::CommandHooks;
 use crate::json;
 use crate::open::open;
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
+use crate::table::count;
 
 pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let options = BackupOptions {
@@ -30,7 +32,10 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     }
     let repository = open(settings, output)?;
     let progress = Progress::new(output, Problems::Told);
-    let summary = back_up(&repository, &daemon, &selection, &options, &host_name(), &SystemClock, &progress)?;
+    let name = host_name();
+    let hooks = CommandHooks::new(&settings.hooks);
+    let host = Host { name: &name, clock: &SystemClock, hooks: &hooks };
+    let summary = back_up(&repository, &daemon, &selection, &options, host, &progress)?;
     progress.clear();
     for made in &summary.made {
         made::tell(made, output)?;
@@ -67,6 +72,11 @@ fn judge(summary: &Summary, output: &Output) -> Result<(), CliError> {
     }
     let failed = summary.failed.len() + summary.unreadable.len();
     match (failed, summary.made.is_empty()) {
+        (0, _) if !summary.problems.is_empty() => {
+            let problems = count(summary.problems.len() as u64, "hook");
+            let message = format!("Every source has its point, but {problems} failed, for the reasons above");
+            Err(CliError::new(Code::Problems, message))
+        }
         (0, _) => made::in_a_sound_repository(output),
         (1, true) if summary.unreadable.is_empty() => {
             Err(CliError::new(Code::Problems, "The source has no new point, for the reason above"))
