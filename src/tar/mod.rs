@@ -9,6 +9,7 @@
 mod header;
 mod pax;
 mod records;
+mod rename;
 mod splitter;
 mod zeros;
 
@@ -20,6 +21,7 @@ use std::fmt;
 pub use header::{BLOCK_BYTES, ExtensionKind, Header, HeaderError, ID_UNKNOWN, MemberKind, Role};
 pub use pax::{PaxError, PaxRecord, PaxRecords};
 pub use records::change_records;
+pub use rename::{new_file_header, rename_member};
 pub use splitter::{Ending, Place, Splitter};
 
 /// One step of a stream.

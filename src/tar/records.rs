@@ -66,7 +66,7 @@ fn changed_content(
 }
 
 /// Appends a record, whose length counts its own digits.
-fn push_record(out: &mut Vec<u8>, record: PaxRecord<'_>) {
+pub(super) fn push_record(out: &mut Vec<u8>, record: PaxRecord<'_>) {
     let PaxRecord { key, value } = record;
     let bare = key.len() + value.len() + " =\n".len();
     let mut len = bare + 1;
@@ -80,9 +80,14 @@ fn push_record(out: &mut Vec<u8>, record: PaxRecord<'_>) {
 }
 
 /// A header block with another size.
-fn with_size(block: &[u8; BLOCK_BYTES], size: usize) -> Option<[u8; BLOCK_BYTES]> {
+pub(super) fn with_size(block: &[u8; BLOCK_BYTES], size: usize) -> Option<[u8; BLOCK_BYTES]> {
     let mut block = *block;
     block.get_mut(SIZE)?.copy_from_slice(format!("{size:011o}\0").as_bytes().get(..12)?);
+    with_checksum(block)
+}
+
+/// A header block with the checksum of what it says now.
+pub(super) fn with_checksum(mut block: [u8; BLOCK_BYTES]) -> Option<[u8; BLOCK_BYTES]> {
     block.get_mut(CHECKSUM)?.fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
     block.get_mut(CHECKSUM)?.copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
