@@ -1,11 +1,11 @@
 //! Access control lists and file capabilities in the form that every daemon's import understands.
 //!
-//! LXD 5.0 exports the files of a container with the ids that they have on its disk, shifted into the container's range
-//! of the host, but the ids inside these two attributes unshifted; and a list as a record `SCHILY.acl.*` with the
-//! kernel's bytes, where GNU tar, with which the daemons unpack, looks for text, if at all. So a container comes back
-//! without its lists and with capabilities that have no effect, even on the LXD that exported it. Incus writes both as
-//! the attributes they are on its disk, and those come back. A restore makes of the one form the other. What is stored,
-//! and what `export` writes, stays as it was received.
+//! LXD and Incus export the files of a container with the ids that they have on its disk, which may be shifted into
+//! the container's range of the host, but the ids inside these two attributes unshifted; and LXD 5.0 writes a list as a
+//! record `SCHILY.acl.*` with the kernel's bytes, where GNU tar, with which the daemons unpack, looks for text, if at
+//! all. So a shifted container comes back with lists of other users, or none, and with capabilities that have no
+//! effect, even on the server that exported it. A restore puts the attributes that they were on the disk in their
+//! place. What is stored, and what `export` writes, stays as it was received.
 
 use std::io::{self, Write};
 
@@ -132,7 +132,10 @@ impl<W: Write> Joiner<W> {
             Event::Member(member) => {
                 self.enter(member);
                 let headers = self.headers.take().unwrap_or_default();
-                let changed = change_records(&headers, |record| on_disk(record, &self.ids));
+                let changed = change_records(&headers, |record| {
+                    on_disk(record, &self.ids)
+                        .filter(|(key, value)| (*key, value.as_slice()) != (record.key, record.value))
+                });
                 self.inner.write_all(changed.as_deref().unwrap_or(&headers))
             }
             Event::Inline(bytes) | Event::Payload(bytes) => {
@@ -178,8 +181,12 @@ impl<W: Write> Joiner<W> {
 /// A record as the attribute that it is on a disk; `None` if it says so already, or something else.
 fn on_disk(record: PaxRecord<'_>, ids: &IdMap) -> Option<(&'static [u8], Vec<u8>)> {
     match record.key {
-        b"SCHILY.acl.access" => Some((b"SCHILY.xattr.system.posix_acl_access", acl_on_disk(record.value, ids)?)),
-        b"SCHILY.acl.default" => Some((b"SCHILY.xattr.system.posix_acl_default", acl_on_disk(record.value, ids)?)),
+        b"SCHILY.acl.access" | b"SCHILY.xattr.system.posix_acl_access" => {
+            Some((b"SCHILY.xattr.system.posix_acl_access", acl_on_disk(record.value, ids)?))
+        }
+        b"SCHILY.acl.default" | b"SCHILY.xattr.system.posix_acl_default" => {
+            Some((b"SCHILY.xattr.system.posix_acl_default", acl_on_disk(record.value, ids)?))
+        }
         b"SCHILY.xattr.security.capability" => {
             Some((b"SCHILY.xattr.security.capability", capability_on_disk(record.value, ids)?))
         }
@@ -291,6 +298,17 @@ mod tests {
     }
 
     #[test]
+    fn what_incus_unshifted_is_as_on_its_disk_again() {
+        let list = |key: &str, list: &[u8], owner| archive(owner, &[(key, list)]);
+        for key in ["SCHILY.xattr.system.posix_acl_access", "SCHILY.xattr.system.posix_acl_default"] {
+            let before = list(key, &acl(7, 3000), 1_000_000);
+            assert_eq!(found(&rewritten(&before, 999)), found(&list(key, &acl(1_000_007, 1_003_000), 1_000_000)));
+            let unshifted = list(key, &acl(7, 3000), 0);
+            assert!(rewritten(&unshifted, 999) == unshifted, "where nothing is shifted it is so already");
+        }
+    }
+
+    #[test]
     fn a_map_that_is_known_counts_where_it_agrees_with_the_tree() {
         let json = r#"[{"Isuid":true,"Isgid":false,"Hostid":1000000,"Nsid":0,"Maprange":1000},
             {"Isuid":true,"Isgid":true,"Hostid":33,"Nsid":3000,"Maprange":1},
@@ -315,7 +333,7 @@ mod tests {
             100_000,
             &[
                 ("SCHILY.xattr.security.capability", &shifted),
-                ("SCHILY.xattr.system.posix_acl_access", &acl(100_001, 100_002)),
+                ("SCHILY.xattr.system.posix_acl_access", &acl(u32::MAX, u32::MAX)),
             ],
         );
         let host = archive(100_000, &[("SCHILY.xattr.security.capability", &capability(2, &[]))]);
