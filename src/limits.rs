@@ -127,6 +127,10 @@ pub const STORE_PARTS_MAX: usize = 4;
 
 /// The longest index of an export that is read, in bytes. Importers read 1 MiB, exporters write what they have.
 pub const EXPORT_INDEX_BYTES_MAX: usize = 8 * MIB;
+/// Bytes of the index of an export that daemons take at an import (`reference/daemon-api.md` 4.4).
+pub const IMPORT_INDEX_BYTES_MAX: usize = MIB;
+/// Configuration keys that one restore leaves out because the daemon refused them: each costs an upload.
+pub const IMPORT_KEYS_REFUSED_MAX: usize = 8;
 /// The most top-level members of an export: one or two a snapshot, and one a nested subvolume.
 pub const EXPORT_ROOTS_MAX: usize = 100_000;
 /// The largest window in bytes that decompressing an export may need: what `zstd --ultra -22` takes; `xz -9` takes half

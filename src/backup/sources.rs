@@ -165,13 +165,11 @@ struct Job<'p> {
 fn again<'p>(run: &mut Run<'_>, plan: &'p Plan, waiting: &mut VecDeque<Job<'p>>, fenced: Vec<Source>, attempts: usize) {
     for source in fenced {
         let planned = plan.planned.iter().find(|planned| planned.source == source);
-        match planned.filter(|_| attempts < ATTEMPTS_MAX) {
-            Some(planned) => waiting.push_back(Job { sources: vec![planned], attempts }),
-            None => {
-                let reason =
-                    "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
-                run.fail(source, reason.to_owned());
-            }
+        if let Some(planned) = planned.filter(|_| attempts < ATTEMPTS_MAX) {
+            waiting.push_back(Job { sources: vec![planned], attempts });
+        } else {
+            let reason = "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
+            run.fail(source, reason.to_owned());
         }
     }
 }

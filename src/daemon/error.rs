@@ -200,6 +200,14 @@ impl DaemonError {
         matches!(self, Self::Stopped { .. } | Self::NoDaemon { .. } | Self::NoPermission { .. })
     }
 
+    /// The daemon's own words, where it refused or failed for a reason of its own.
+    pub fn words(&self) -> Option<&str> {
+        match self {
+            Self::OperationFailed { words, .. } | Self::Refused { words, .. } => Some(words),
+            _ => None,
+        }
+    }
+
     /// The error that a reader of an [`Export`](super::Export) met: the one that the export put into `error`, or
     /// `error` itself about `object`.
     pub fn from_read(error: io::Error, object: &str) -> Self {

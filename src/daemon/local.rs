@@ -3,7 +3,7 @@
 //! Puts the calls of [`Daemon`] into requests; how answers, operations and streams are to be read is known to `api`,
 //! `operation` and `export`. Keeps nothing but what the daemon said about itself at first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,9 @@ use super::api::{Answer, Api, Call, StopFlag, Target};
 use super::bucket::{WireBucket, WireKey};
 use super::error::DaemonError;
 use super::http::{Method, Socket};
-use super::model::{WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot};
+use super::model::{
+    WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot, instance_keys,
+};
 use super::volume::WireVolume;
 use super::{
     Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, ImportForm,
@@ -491,6 +493,15 @@ impl Daemon for LocalDaemon {
         let target = Target::new(&["networks"])?.query("recursion", "1").project(project);
         let wires: Vec<WireNetwork> = self.api.list(target, &object)?;
         Ok(wires.into_iter().map(Network::from).collect())
+    }
+
+    fn instance_keys(&self) -> Result<Option<BTreeSet<String>>, DaemonError> {
+        if !self.known()?.has("metadata_configuration") {
+            return Ok(None);
+        }
+        let catalogue: Value =
+            self.api.get(Target::new(&["metadata", "configuration"])?, "the catalogue of configuration keys")?;
+        Ok(instance_keys(&catalogue))
     }
 
     fn staging(&self, project: &str) -> Result<Staging, DaemonError> {

@@ -135,6 +135,10 @@ pub trait Daemon: Send + Sync {
     /// The networks that instances of a project use.
     fn networks(&self, project: &str) -> Result<Vec<Network>, DaemonError>;
 
+    /// The configuration keys of instances by the daemon's own catalogue, in which `*` and `<name>` stand for any text.
+    /// `None` where it has none. No catalogue is complete.
+    fn instance_keys(&self) -> Result<Option<BTreeSet<String>>, DaemonError>;
+
     /// The place where the daemon keeps staged exports and uploads of a project.
     fn staging(&self, project: &str) -> Result<Staging, DaemonError>;
 }

@@ -387,6 +387,15 @@ pub(super) fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
+/// The configuration keys of instances in a daemon's catalogue, if it speaks of any.
+pub(super) fn instance_keys(catalogue: &Value) -> Option<BTreeSet<String>> {
+    let groups = catalogue.pointer("/configs/instance")?.as_object()?;
+    let lists = groups.values().filter_map(|group| group.get("keys")?.as_array());
+    let keys: BTreeSet<String> =
+        lists.flatten().filter_map(Value::as_object).flat_map(|it| it.keys().cloned()).collect();
+    (!keys.is_empty()).then_some(keys)
+}
+
 impl Server {
     /// Reads what a daemon says of itself; an error says what is wrong with it.
     pub(super) fn read(metadata: Value) -> Result<Self, String> {
@@ -606,6 +615,18 @@ mod tests {
         let macs: Vec<_> = summary.nics.iter().filter_map(|nic| nic.hwaddr.clone()).collect();
         assert_eq!(macs, ["00:16:3e:00:00:01", "00:16:3e:00:00:02"]);
         assert_eq!(summary.nics[1].network.as_deref(), Some("eno1"));
+    }
+
+    #[test]
+    fn a_catalogue_names_the_keys_of_instances() {
+        let catalogue = serde_json::json!({"configs": {
+            "instance": {"boot": {"keys": [{"boot.autostart": {}}, {"user.*": {}}]}, "volatile": {"keys": null}},
+            "project": {"limits": {"keys": [{"limits.cpu": {}}]}},
+        }});
+        let keys = instance_keys(&catalogue).unwrap();
+        assert_eq!(keys, ["boot.autostart", "user.*"].map(str::to_owned).into());
+        assert_eq!(instance_keys(&serde_json::json!({"configs": {"instance": {}}})), None);
+        assert_eq!(instance_keys(&Value::Null), None);
     }
 
     #[test]

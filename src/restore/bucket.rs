@@ -11,62 +11,64 @@ use serde_norway::Value;
 use crate::daemon::{Daemon, ImportRequest, Subject};
 use crate::id::{RandomError, random_bytes};
 use crate::limits::EXPORT_INDEX_BYTES_MAX;
-use crate::monitor::Monitor;
-use crate::point::Point;
-use crate::repo::Repository;
-use crate::restore::target::{RestoreError, RestoreTarget, Restored, require_free, require_room};
+use crate::restore::fetch::write_stream;
+use crate::restore::rewrite::{INDEX_PATH, Selection};
+use crate::restore::steps::FetchError;
+use crate::restore::target::{Job, Lack, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::upload_through;
-use crate::restore::volume::require_pool;
+use crate::restore::volume::require_surroundings;
 use crate::tar::{BLOCK_BYTES, Event, Splitter};
 
-const INDEX_PATH: &[u8] = b"backup/index.yaml";
 /// Lengths of both halves of a key, as daemons choose them.
 const ACCESS_KEY_CHARS: usize = 20;
 const SECRET_KEY_CHARS: usize = 40;
 
 /// Restores a point of a bucket of that project and pool.
-pub(super) fn restore(
-    repository: &Repository,
-    daemon: &dyn Daemon,
-    label: &str,
-    point: &Point,
-    (project, pool, target): (&str, &str, &RestoreTarget),
-    monitor: &dyn Monitor,
-) -> Result<Restored, RestoreError> {
+pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restored, RestoreError> {
+    let target = job.target;
     let project = target.project.as_deref().unwrap_or(project);
-    let pool = target.pool.as_deref().unwrap_or(pool);
-    let name = target.name.as_deref().unwrap_or(&point.source.name);
+    let pool = target.pool.as_ref().or_else(|| target.maps.pools.get(pool)).map_or(pool, String::as_str);
+    let name = target.name.as_deref().unwrap_or(&job.point.source.name);
+    if target.selection != Selection::Whole {
+        let reason = "a bucket has no snapshots";
+        return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
+    }
     let request = ImportRequest::of_export(Subject::bucket(project, pool, name), None);
-    require_pool(daemon, label, point, pool)?;
-    require_buckets(daemon, label)?;
-    require_free(daemon, &request)?;
-    require_room(daemon, label, point, &request)?;
-    let taken = access_keys(daemon)?;
+    require_surroundings(&job, project, pool)?;
+    require_buckets(&job)?;
+    require_free(job.daemon, &request.subject)?;
+    let len = job.point.content.stream_len;
+    require_room(&job, &request, len)?;
+    let taken = access_keys(job.daemon)?;
     // Once more, right before the upload: importing over a name is destructive.
-    require_free(daemon, &request)?;
-    let rewrite = |pieces| FreshKeys::new(taken, pieces);
-    let (bytes, fresh) =
-        upload_through(repository, daemon, label, point, &request, rewrite, FreshKeys::finish, monitor)?;
+    require_free(job.daemon, &request.subject)?;
+    let (bytes, fresh) = upload_through(&job, &request, len, |pieces| {
+        let mut out = FreshKeys::new(taken, pieces);
+        let written = write_stream(job.repository, &job.point.content, &mut out, job.monitor)?;
+        let (_, fresh) = out.finish().map_err(|source| FetchError::Write { written, source })?;
+        Ok((written, fresh))
+    })?;
     let remarks = fresh.into_iter().map(|key| {
         format!(
             "key {key} got a fresh access key and secret, which the daemon tells, for another bucket on this server \
              has the ones that were backed up"
         )
     });
-    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, remarks: remarks.collect() })
+    let (project, name) = (project.to_owned(), name.to_owned());
+    Ok(Restored { project, name, bytes, replaced: false, remarks: remarks.collect() })
 }
 
 /// The daemon must take buckets, and it fills one through its own address for their users.
-fn require_buckets(daemon: &dyn Daemon, label: &str) -> Result<(), RestoreError> {
-    let server = daemon.server()?;
-    let missing = if !server.exports_buckets() {
-        format!("imports of buckets (this {} has none)", server.flavor)
+fn require_buckets(job: &Job<'_>) -> Result<(), RestoreError> {
+    let server = job.daemon.server()?;
+    let lack = if !server.exports_buckets() {
+        Lack::Buckets { flavor: server.flavor.to_string() }
     } else if server.serves_buckets() == Some(false) {
-        "core.storage_buckets_address".to_owned()
+        Lack::BucketsAddress
     } else {
         return Ok(());
     };
-    Err(RestoreError::Missing { label: label.to_owned(), missing })
+    Err(RestoreError::Missing { label: job.label.to_owned(), missing: vec![lack] })
 }
 
 /// The access keys of all buckets of the server.

@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use crate::monitor::Monitor;
 use crate::point::Point;
 use crate::repo::Repository;
-use crate::restore::fetch::{FetchError, write_stream};
+use crate::restore::fetch::write_stream;
+use crate::restore::steps::FetchError;
 
 /// A point that could not be exported.
 #[derive(Debug, thiserror::Error)]

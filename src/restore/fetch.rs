@@ -2,10 +2,11 @@
 //!
 //! While one window is written the next is fetched. A frame is read once for all chunks that a window wants of it, and
 //! kept as long as memory allows, because an export with snapshots refers to each chunk several times. Every chunk is
-//! compared with its id, and the whole with both digests of the point before success is reported.
+//! compared with its id, and the whole with both digests of the point before success is reported. Of a stream that is
+//! rewritten on the way, what was stored is compared with the digest of its recipe.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::io::{self, Write};
+use std::collections::BTreeMap;
+use std::io::Write;
 use std::sync::{Arc, mpsc};
 
 use rayon::prelude::*;
@@ -14,33 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::limits::{KIB, RESTORE_BATCH_BYTES, RESTORE_BATCH_STEPS_MAX};
 use crate::monitor::{Event, Monitor};
 use crate::point::Content;
-use crate::recipe::{ChunkRef, RecipeHasher, Step};
-use crate::repo::{self, Fact, Reader, RepoError, Repository, Rows};
-
-/// Why a stream could not be rebuilt.
-#[derive(Debug, thiserror::Error)]
-pub enum FetchError {
-    /// Something of the repository is missing or damaged.
-    #[error(transparent)]
-    Repository(#[from] RepoError),
-    /// The stream could not be written where it should go.
-    #[error("The stream cannot be written on after {written} bytes")]
-    Write {
-        /// Bytes written before.
-        written: u64,
-        /// Why.
-        source: io::Error,
-    },
-    /// What was rebuilt is not what was backed up.
-    #[error("The rebuilt stream differs from the one that was backed up: its {which} is another")]
-    WrongDigest {
-        /// Which digest, or the length.
-        which: &'static str,
-    },
-    /// The user asked to stop.
-    #[error("Stopped on request")]
-    Stopped,
-}
+use crate::recipe::{ChunkRef, RecipeHasher};
+use crate::repo::{self, Fact, Reader, RepoError, Repository};
+use crate::restore::rewrite::Rewriter;
+use crate::restore::steps::{FetchError, Planned, Steps};
 
 static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
 
@@ -64,9 +42,34 @@ pub fn write_stream(
     monitor: &dyn Monitor,
 ) -> Result<u64, FetchError> {
     let mut output = Output { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 };
+    write_pieces(repository, content, None, &mut output, monitor)?;
+    output.finish(content)
+}
+
+/// Writes the stream of a point as the rewriter wants it. What the rewriter leaves out is not read.
+pub(super) fn write_rewritten(
+    repository: &Repository,
+    content: &Content,
+    rewriter: Rewriter,
+    out: &mut dyn Write,
+    monitor: &dyn Monitor,
+) -> Result<u64, FetchError> {
+    let mut output = Output { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 };
+    write_pieces(repository, content, Some(rewriter), &mut output, monitor)?;
+    output.flush()?;
+    Ok(output.written)
+}
+
+fn write_pieces(
+    repository: &Repository,
+    content: &Content,
+    rewriter: Option<Rewriter>,
+    output: &mut Output<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(), FetchError> {
     std::thread::scope(|scope| {
         let (windows, fetched) = mpsc::sync_channel(1);
-        scope.spawn(move || fetch_windows(repository, content, &windows));
+        scope.spawn(move || fetch_windows(repository, Steps::new(content, rewriter), &windows));
         for window in fetched {
             let window: Vec<Piece> = window?;
             for piece in &window {
@@ -79,8 +82,7 @@ pub fn write_stream(
             }
         }
         Ok(())
-    })?;
-    output.finish(content)
+    })
 }
 
 /// Where the stream goes, with what it came to so far.
@@ -122,8 +124,12 @@ impl Output<'_> {
         Ok(())
     }
 
-    fn finish(self, content: &Content) -> Result<u64, FetchError> {
-        self.out.flush().map_err(|source| FetchError::Write { written: self.written, source })?;
+    fn flush(&mut self) -> Result<(), FetchError> {
+        self.out.flush().map_err(|source| FetchError::Write { written: self.written, source })
+    }
+
+    fn finish(mut self, content: &Content) -> Result<u64, FetchError> {
+        self.flush()?;
         let wrong = |which| Err(FetchError::WrongDigest { which });
         if self.written != content.stream_len {
             return wrong("length");
@@ -141,13 +147,13 @@ impl Output<'_> {
 /// Sends window after window; stops at the first error, or when nobody takes them any more.
 fn fetch_windows(
     repository: &Repository,
-    content: &Content,
-    windows: &mpsc::SyncSender<Result<Vec<Piece>, RepoError>>,
+    steps: Steps<'_>,
+    windows: &mpsc::SyncSender<Result<Vec<Piece>, FetchError>>,
 ) {
-    let mut fetcher = match Fetcher::new(repository, content) {
+    let mut fetcher = match Fetcher::new(repository, steps) {
         Ok(fetcher) => fetcher,
         Err(error) => {
-            let _ = windows.send(Err(error));
+            let _ = windows.send(Err(error.into()));
             return;
         }
     };
@@ -163,65 +169,45 @@ fn fetch_windows(
 struct Fetcher<'r> {
     repository: &'r Repository,
     reader: Reader<'r>,
-    rows: Rows,
-    /// Planned steps that no window has taken yet.
-    planned: VecDeque<Planned>,
+    steps: Steps<'r>,
 }
 
-enum Planned {
+/// A step with the place of its chunk.
+enum Placed {
     Envelope(Vec<u8>),
     Chunk(ChunkRef, Fact),
     Zeros(u64),
 }
 
 impl<'r> Fetcher<'r> {
-    fn new(repository: &'r Repository, content: &Content) -> Result<Self, RepoError> {
-        let reader = Reader::new(repository)?;
-        Ok(Self { repository, reader, rows: Rows::new(content), planned: VecDeque::new() })
+    fn new(repository: &'r Repository, steps: Steps<'r>) -> Result<Self, RepoError> {
+        Ok(Self { repository, reader: Reader::new(repository)?, steps })
     }
 
     /// The next window; empty at the end of the stream.
-    fn window(&mut self) -> Result<Vec<Piece>, RepoError> {
+    fn window(&mut self) -> Result<Vec<Piece>, FetchError> {
         let mut taken = Vec::new();
         let mut wanted = BTreeMap::new();
         let mut bytes = 0;
         while bytes < RESTORE_BATCH_BYTES && taken.len() < RESTORE_BATCH_STEPS_MAX {
-            let Some(step) = self.next_step()? else { break };
-            match &step {
-                Planned::Chunk(_, fact) => {
-                    if wanted.insert((fact.pack, fact.at.frame_offset), *fact).is_none() {
+            let Some(step) = self.steps.next(&mut self.reader)? else { break };
+            taken.push(match step {
+                Planned::Chunk(chunk) => {
+                    let fact = self.reader.place(chunk)?;
+                    if wanted.insert((fact.pack, fact.at.frame_offset), fact).is_none() {
                         bytes += fact.at.frame_plain_len as usize;
                     }
+                    Placed::Chunk(chunk, fact)
                 }
-                Planned::Envelope(part) => bytes += part.len(),
-                Planned::Zeros(_) => {}
-            }
-            taken.push(step);
+                Planned::Envelope(part) => {
+                    bytes += part.len();
+                    Placed::Envelope(part)
+                }
+                Planned::Zeros(len) => Placed::Zeros(len),
+            });
         }
         self.fetch(wanted.into_values().collect())?;
-        taken.into_iter().map(|step| self.piece(step)).collect()
-    }
-
-    fn next_step(&mut self) -> Result<Option<Planned>, RepoError> {
-        while self.planned.is_empty() {
-            let Some(row) = self.rows.next(&mut self.reader)? else { return Ok(None) };
-            let part = repo::read_part(&mut self.reader, &row)?;
-            let envelope = self.reader.chunks(&part.envelope)?;
-            let mut rest = &envelope[..];
-            for step in part.steps {
-                self.planned.push_back(match step {
-                    Step::Envelope(len) => {
-                        // The decoder has made sure that the lengths agree.
-                        let (bytes, behind) = rest.split_at(usize::try_from(len).unwrap_or(0).min(rest.len()));
-                        rest = behind;
-                        Planned::Envelope(bytes.to_vec())
-                    }
-                    Step::Chunk(chunk) => Planned::Chunk(chunk, self.reader.place(chunk)?),
-                    Step::Zeros(len) => Planned::Zeros(len),
-                });
-            }
-        }
-        Ok(self.planned.pop_front())
+        Ok(taken.into_iter().map(|step| self.piece(step)).collect::<Result<_, _>>()?)
     }
 
     /// Reads the frames that are not in memory, in parallel, in the order in which they stand in the packs.
@@ -252,11 +238,11 @@ impl<'r> Fetcher<'r> {
         Ok(())
     }
 
-    fn piece(&mut self, step: Planned) -> Result<Piece, RepoError> {
+    fn piece(&mut self, step: Placed) -> Result<Piece, RepoError> {
         Ok(match step {
-            Planned::Envelope(bytes) => Piece::Envelope(bytes),
-            Planned::Zeros(len) => Piece::Zeros(len),
-            Planned::Chunk(chunk, fact) => {
+            Placed::Envelope(bytes) => Piece::Envelope(bytes),
+            Placed::Zeros(len) => Piece::Zeros(len),
+            Placed::Chunk(chunk, fact) => {
                 let (fact, frame) = self.reader.frame_of(chunk, fact)?;
                 Piece::Chunk { chunk, fact, frame }
             }
@@ -294,7 +280,7 @@ mod tests {
 
         let catalog = Catalog::read(&repository, &Silent).unwrap();
         let content = &catalog.points()[0].1.content;
-        let mut fetcher = Fetcher::new(&repository, content).unwrap();
+        let mut fetcher = Fetcher::new(&repository, Steps::new(content, None)).unwrap();
         let first = fetcher.window().unwrap();
         assert_eq!(first.len(), RESTORE_BATCH_STEPS_MAX);
         assert!(!fetcher.window().unwrap().is_empty());

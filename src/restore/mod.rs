@@ -2,13 +2,22 @@
 
 mod attributes;
 mod bucket;
+mod description;
 mod export;
 mod fetch;
 mod instance;
+mod keys;
+mod replace;
+mod rewrite;
+mod steps;
+mod surroundings;
 mod target;
 mod upload;
 mod volume;
 
+pub use description::{DescriptionError, Maps};
 pub use export::{Digest, ExportError, Exported, export};
-pub use fetch::{FetchError, write_stream};
-pub use target::{RestoreError, RestoreTarget, Restored, restore};
+pub use fetch::write_stream;
+pub use rewrite::{RewriteError, Selection};
+pub use steps::FetchError;
+pub use target::{Conflict, IdentityChoice, Lack, RestoreError, RestoreTarget, Restored, restore};

@@ -4,67 +4,62 @@
 use std::io::{self, Read, Write};
 use std::sync::mpsc;
 
-use crate::daemon::{Daemon, ImportRequest, Progress};
+use crate::daemon::{ImportRequest, Progress};
 use crate::limits::{PIECE_BYTES, UPLOAD_QUEUE_BYTES_MAX};
-use crate::monitor::{Event, Monitor};
-use crate::point::Point;
-use crate::repo::Repository;
+use crate::monitor::Event;
 use crate::restore::attributes::{AttributesAsOnDisk, IdMap};
-use crate::restore::fetch::{FetchError, write_stream};
-use crate::restore::target::RestoreError;
+use crate::restore::fetch::{write_rewritten, write_stream};
+use crate::restore::rewrite::Rewrite;
+use crate::restore::steps::FetchError;
+use crate::restore::target::{Job, RestoreError};
 
-/// Streams the point into the daemon's import. An error on our side reaches the daemon as a broken upload, never as the
-/// end of a short one.
+/// Streams the point into the daemon's import, rewritten if it is to be. An error on our side reaches the daemon as a
+/// broken upload, never as the end of a short one. `len` is about how long it will be.
 pub(super) fn upload(
-    repository: &Repository,
-    daemon: &dyn Daemon,
-    label: &str,
-    point: &Point,
+    job: &Job<'_>,
     request: &ImportRequest,
+    rewrite: Option<&Rewrite>,
+    len: u64,
     id_maps: Vec<IdMap>,
-    monitor: &dyn Monitor,
 ) -> Result<u64, RestoreError> {
-    let attributes = |pieces| AttributesAsOnDisk::new(id_maps, pieces);
-    let finish = |out: AttributesAsOnDisk<_>| out.finish().map(|pieces| (pieces, ()));
-    let (bytes, ()) = upload_through(repository, daemon, label, point, request, attributes, finish, monitor)?;
+    let Job { repository, point, monitor, .. } = *job;
+    let rewriter = rewrite.map(|rewrite| job.rewriter(rewrite)).transpose()?;
+    let (bytes, ()) = upload_through(job, request, len, |pieces| {
+        let mut out = AttributesAsOnDisk::new(id_maps, pieces);
+        let written = match rewriter {
+            Some(rewriter) => write_rewritten(repository, &point.content, rewriter, &mut out, monitor)?,
+            None => write_stream(repository, &point.content, &mut out, monitor)?,
+        };
+        out.finish().map_err(|source| FetchError::Write { written, source })?;
+        Ok((written, ()))
+    })?;
     Ok(bytes)
 }
 
 /// The same for what no daemon unpacks: exactly the bytes that were backed up.
-pub(super) fn upload_as_it_is(
-    repository: &Repository,
-    daemon: &dyn Daemon,
-    label: &str,
-    point: &Point,
-    request: &ImportRequest,
-    monitor: &dyn Monitor,
-) -> Result<u64, RestoreError> {
-    let finish = |pieces| Ok((pieces, ()));
-    let (bytes, ()) = upload_through(repository, daemon, label, point, request, |pieces| pieces, finish, monitor)?;
+pub(super) fn upload_as_it_is(job: &Job<'_>, request: &ImportRequest) -> Result<u64, RestoreError> {
+    let Job { repository, point, monitor, .. } = *job;
+    let write = |pieces: &mut PieceWriter| Ok((write_stream(repository, &point.content, pieces, monitor)?, ()));
+    let (bytes, ()) = upload_through(job, request, point.content.stream_len, write)?;
     Ok(bytes)
 }
 
-/// The same through a writer that makes changes on the way, made by `change` and ended by `finish`, which may tell
-/// something about them.
-#[expect(clippy::too_many_arguments, reason = "what is uploaded, to whom, and what is changed on the way")]
-pub(super) fn upload_through<W: Write, T: Send>(
-    repository: &Repository,
-    daemon: &dyn Daemon,
-    label: &str,
-    point: &Point,
+/// The same of what `write` writes, which gives the number of bytes and perhaps something to tell about them.
+pub(super) fn upload_through<T: Send>(
+    job: &Job<'_>,
     request: &ImportRequest,
-    change: impl FnOnce(PieceWriter) -> W + Send,
-    finish: impl FnOnce(W) -> io::Result<(PieceWriter, T)> + Send,
-    monitor: &dyn Monitor,
+    len: u64,
+    write: impl FnOnce(&mut PieceWriter) -> Result<(u64, T), FetchError> + Send,
 ) -> Result<(u64, T), RestoreError> {
-    monitor.event(Event::Started { object: label.to_owned(), bytes: Some(point.content.stream_len) });
+    let Job { daemon, label, monitor, .. } = *job;
+    monitor.event(Event::Started { object: label.to_owned(), bytes: Some(len) });
     let (pieces, arriving) = mpsc::sync_channel(UPLOAD_QUEUE_BYTES_MAX / PIECE_BYTES);
     let (imported, fetched) = std::thread::scope(|scope| {
         let fetching = scope.spawn(move || {
-            let mut out = change(PieceWriter { pieces, piece: Vec::new() });
-            let written = write_stream(repository, &point.content, &mut out, monitor)?;
-            let ended = finish(out).and_then(|(pieces, told)| pieces.finish().map(|()| told));
-            ended.map(|told| (written, told)).map_err(|source| FetchError::Write { written, source })
+            let mut pieces = PieceWriter { pieces, piece: Vec::new() };
+            let (written, told) = write(&mut pieces)?;
+            pieces.finish().map_err(|source| FetchError::Write { written, source })?;
+            Ok((written, told))
         });
         let mut body = PieceReader { arriving, piece: Vec::new(), read: 0, ended: false };
         let imported = daemon.import(request, &mut body, &mut |progress| {
@@ -77,18 +72,15 @@ pub(super) fn upload_through<W: Write, T: Send>(
         (imported, fetching.join())
     });
     monitor.event(Event::Ended { object: label.to_owned() });
-    let broken = |source| RestoreError::Fetch { label: label.to_owned(), source };
     match (imported, fetched) {
         (Ok(()), Ok(Ok(done))) => Ok(done),
         // Our own failure is the cause of the daemon's; a failed write is only the echo of the daemon's.
-        (_, Ok(Err(error @ (FetchError::Repository(_) | FetchError::WrongDigest { .. } | FetchError::Stopped)))) => {
-            Err(broken(error))
-        }
+        (_, Ok(Err(error))) if !matches!(error, FetchError::Write { .. }) => Err(job.broken(error)),
         (Err(source), _) => Err(RestoreError::Upload { label: label.to_owned(), source }),
-        (Ok(()), Ok(Err(error))) => Err(broken(error)),
+        (Ok(()), Ok(Err(error))) => Err(job.broken(error)),
         (Ok(()), Err(_)) => {
             let source = io::Error::other("the thread that rebuilds the stream ended without an answer");
-            Err(broken(FetchError::Write { written: 0, source }))
+            Err(job.broken(FetchError::Write { written: 0, source }))
         }
     }
 }

@@ -1,45 +1,61 @@
-//! A point of a custom volume goes back into a pool, under its own or another name.
+//! A point of a custom volume goes back into a pool, under its own or another name, whole or in part.
 //!
 //! An export says itself how its volume was set up. The bytes of a disc image say nothing, so its description is set
 //! afterwards.
 
 use serde::Deserialize;
 
-use crate::daemon::{Daemon, ImportForm, ImportRequest, Subject};
-use crate::monitor::Monitor;
-use crate::point::{Point, StreamForm};
-use crate::repo::Repository;
-use crate::restore::target::{RestoreError, RestoreTarget, Restored, require_free, require_room};
+use crate::daemon::{ImportForm, ImportRequest, Subject};
+use crate::point::StreamForm;
+use crate::restore::rewrite::{Kind, Selection};
+use crate::restore::target::{Job, Lack, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::{upload, upload_as_it_is};
 
 /// Restores a point of a volume of that project and pool.
-pub(super) fn restore(
-    repository: &Repository,
-    daemon: &dyn Daemon,
-    label: &str,
-    point: &Point,
-    (project, pool, target): (&str, &str, &RestoreTarget),
-    monitor: &dyn Monitor,
-) -> Result<Restored, RestoreError> {
+pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restored, RestoreError> {
+    let target = job.target;
     let project = target.project.as_deref().unwrap_or(project);
-    let pool = target.pool.as_deref().unwrap_or(pool);
-    let name = target.name.as_deref().unwrap_or(&point.source.name);
-    let form = if point.form == StreamForm::Disc { ImportForm::Disc } else { ImportForm::Export };
-    let request = ImportRequest { subject: Subject::volume(project, pool, name), pool: None, form };
-    require_pool(daemon, label, point, pool)?;
-    require_free(daemon, &request)?;
-    require_room(daemon, label, point, &request)?;
-    // Once more, right before the upload: importing over a name is destructive.
-    require_free(daemon, &request)?;
-    let mut remarks = Vec::new();
-    let bytes = if request.form == ImportForm::Disc {
-        let bytes = upload_as_it_is(repository, daemon, label, point, &request, monitor)?;
-        remarks.extend(describe(daemon, point, (project, pool, name)).err());
-        bytes
-    } else {
-        upload(repository, daemon, label, point, &request, Vec::new(), monitor)?
+    let pool = target.pool.as_ref().or_else(|| target.maps.pools.get(pool)).map_or(pool, String::as_str);
+    let name = target.name.as_deref().unwrap_or(&job.point.source.name);
+    let subject = Subject::volume(project, pool, name);
+    require_surroundings(&job, project, pool)?;
+    require_free(job.daemon, &subject)?;
+    let (bytes, remarks) = match job.point.form {
+        StreamForm::Disc => disc(&job, subject)?,
+        _ => (export(&job, subject)?, Vec::new()),
     };
-    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, remarks })
+    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, replaced: false, remarks })
+}
+
+fn export(job: &Job<'_>, subject: Subject) -> Result<u64, RestoreError> {
+    let (index, _) = job.index()?;
+    let selected = job.select(&index)?;
+    let is_partial = job.target.selection != Selection::Whole;
+    if job.is_optimized() && is_partial {
+        let reason = "in an optimized export every stream builds on the one before";
+        return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
+    }
+    let reads_version_2 = || job.daemon.server().map(|server| server.has("backup_metadata_version"));
+    let changes = is_partial || index.was_version_2() && !reads_version_2()?;
+    let rewrite = changes.then(|| job.rewrite(&selected, Kind::Volume)).transpose()?;
+    let request = ImportRequest::of_export(subject, None);
+    let len = job.upload_len(rewrite.as_ref())?;
+    require_room(job, &request, len)?;
+    // Once more, right before the upload: importing over a name is destructive.
+    require_free(job.daemon, &request.subject)?;
+    upload(job, &request, rewrite.as_ref(), len, Vec::new())
+}
+
+fn disc(job: &Job<'_>, subject: Subject) -> Result<(u64, Vec<String>), RestoreError> {
+    if job.target.selection != Selection::Whole {
+        let reason = "a disc image has no snapshots";
+        return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
+    }
+    let request = ImportRequest { subject, pool: None, form: ImportForm::Disc };
+    require_room(job, &request, job.point.content.stream_len)?;
+    require_free(job.daemon, &request.subject)?;
+    let bytes = upload_as_it_is(job, &request)?;
+    Ok((bytes, describe(job, &request.subject).err().into_iter().collect()))
 }
 
 /// What the stored description of a disc image says that its bytes do not; daemons let nothing else of it be changed.
@@ -50,27 +66,31 @@ struct Described {
 }
 
 /// Describes a new volume as the old one was; an error is a remark.
-fn describe(daemon: &dyn Daemon, point: &Point, (project, pool, name): (&str, &str, &str)) -> Result<(), String> {
-    let Described { description } = serde_json::from_str(&point.description).unwrap_or_default();
+fn describe(job: &Job<'_>, subject: &Subject) -> Result<(), String> {
+    let Described { description } = serde_json::from_str(&job.point.description).unwrap_or_default();
+    let Subject::Volume { project, pool, name } = subject else { return Ok(()) };
     if description.is_empty() {
         return Ok(());
     }
-    let described = daemon.describe_volume(project, pool, name, &description);
+    let described = job.daemon.describe_volume(project, pool, name, &description);
     described.map_err(|error| format!("its description could not be set: {error}"))
 }
 
-/// The pool must be there, and a stream of a driver's own needs one of that driver.
-pub(super) fn require_pool(daemon: &dyn Daemon, label: &str, point: &Point, pool: &str) -> Result<(), RestoreError> {
-    let pools = daemon.pools()?;
-    let missing = match pools.iter().find(|known| known.name == pool) {
-        None => format!("storage pool {pool}"),
-        Some(found)
-            if matches!(point.form, StreamForm::Export { optimized: true })
-                && !matches!(found.driver.as_str(), "btrfs" | "zfs") =>
-        {
-            format!("a pool of the stream's own storage driver ({pool} is of {})", found.driver)
+/// Project and pool must be there, and a stream of a driver's own needs a pool of that driver.
+pub(super) fn require_surroundings(job: &Job<'_>, project: &str, pool: &str) -> Result<(), RestoreError> {
+    let mut missing = Vec::new();
+    if !job.daemon.projects()?.iter().any(|known| known.name == project) {
+        missing.push(Lack::Project(project.to_owned()));
+    }
+    match job.daemon.pools()?.into_iter().find(|known| known.name == pool) {
+        None => missing.push(Lack::Pool(pool.to_owned())),
+        Some(found) if job.is_optimized() && !matches!(found.driver.as_str(), "btrfs" | "zfs") => {
+            missing.push(Lack::Driver { pool: found.name, driver: found.driver });
         }
-        Some(_) => return Ok(()),
-    };
-    Err(RestoreError::Missing { label: label.to_owned(), missing })
+        Some(_) => {}
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(RestoreError::Missing { label: job.label.to_owned(), missing })
 }

@@ -50,15 +50,16 @@ fn image(lab: &Lab, pool: Pool, machine: &str) -> PathBuf {
 
 /// What has to come back of a machine.
 #[derive(Debug, PartialEq)]
-struct Machine {
-    disk: String,
-    snapshots: BTreeMap<String, String>,
+pub struct Machine {
+    pub disk: String,
+    pub snapshots: BTreeMap<String, String>,
     config: Value,
     disk_size: Value,
 }
 
 impl Machine {
-    fn of(lab: &Lab, pool: Pool, name: &str) -> Self {
+    /// Reads it from the daemon and its pool.
+    pub fn of(lab: &Lab, pool: Pool, name: &str) -> Self {
         let mut found = lab.get(&format!("/1.0/instances/{name}"));
         assert_eq!(found["type"], "virtual-machine");
         found["config"].as_object_mut().expect("a configuration").retain(|key, _| !key.starts_with("volatile."));
@@ -78,13 +79,13 @@ impl Machine {
     }
 }
 
-fn init_machine(lab: &Lab, name: &str, pool: Pool) {
+pub fn init_machine(lab: &Lab, name: &str, pool: Pool) {
     lab.init_machine(name, pool, DISK_BYTES);
     lab.run(&["config", "set", name, "user.note", "kept\nin two lines"]);
     fill(&image(lab, pool, name));
 }
 
-fn take_snapshot(lab: &Lab, name: &str, pool: Pool) {
+pub fn take_snapshot(lab: &Lab, name: &str, pool: Pool) {
     lab.snapshot(name, "s0");
     // From here on the disk is another one than the snapshot's.
     let file = File::options().write(true).open(image(lab, pool, name)).expect("the image");

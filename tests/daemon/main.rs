@@ -1,5 +1,6 @@
 //! End to end on real daemons, each private to its test. See `lab` for what is needed and how to go without.
 
+mod anywhere;
 mod buckets;
 mod discs;
 mod holdall;

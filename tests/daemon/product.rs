@@ -11,7 +11,7 @@ use crate::holdall::{Holdall, said};
 use crate::lab::{Lab, Pool, Product};
 use crate::tree;
 
-fn rootfs(lab: &Lab, pool: Pool, name: &str) -> PathBuf {
+pub fn rootfs(lab: &Lab, pool: Pool, name: &str) -> PathBuf {
     lab.pool_dir(pool).join("containers").join(name).join("rootfs")
 }
 
@@ -21,21 +21,21 @@ fn shell(script: &str, directory: &Path) {
 }
 
 /// How often a race is run: a few times here, often by hand.
-fn rounds(few: u64) -> u64 {
+pub fn rounds(few: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the one knob of the tests; the product reads its own in config.rs")]
     let asked = std::env::var("HOLDALL_TEST_ROUNDS");
     asked.ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
 
 /// A moment that differs from round to round, up to `max` milliseconds.
-fn random_pause(max: u64) -> Duration {
+pub fn random_pause(max: u64) -> Duration {
     let seed = fs::read("/proc/sys/kernel/random/uuid").expect("random text");
     let number = seed.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     Duration::from_millis(number % max)
 }
 
 /// Files of every sort that an export can carry, in a stopped container.
-fn fill(root: &Path) {
+pub fn fill(root: &Path) {
     let base = tree_owner(root);
     shell(
         "mkdir -p odd/deep && cd odd
@@ -371,7 +371,7 @@ fn what_cannot_be_done_is_said_in_one_line() {
     holdall.fails(&["backup", "nobody"], 3, &["//nobody", "no such instance"]);
     holdall.fails(&["restore", "c"], 10, &["Instance c exists", "--as"]);
     holdall.fails(&["restore", "c", "--as", "d", "--pool", "nowhere"], 10, &["storage pool nowhere"]);
-    holdall.fails(&["restore", "c", "--project", "nowhere"], 8, &["project nowhere"]);
+    holdall.fails(&["restore", "c", "--project", "nowhere"], 10, &["project nowhere"]);
     holdall.fails(&["--server", "/nowhere/unix.socket", "backup", "c"], 9, &["/nowhere/unix.socket", "--server"]);
     lab.run(&["project", "create", "closed", "-c", "restricted=true", "-c", "features.images=false"]);
     lab.run(&["init", "tiny", "inside", "--project", "closed", "--storage", "dir"]);

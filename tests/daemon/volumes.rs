@@ -10,7 +10,7 @@ use crate::lab::{Lab, Pool, Product};
 use crate::machines::{DISK_BYTES, content, fill, new_noise};
 use crate::tree;
 
-fn place(lab: &Lab, pool: Pool, volume: &str) -> PathBuf {
+pub fn place(lab: &Lab, pool: Pool, volume: &str) -> PathBuf {
     lab.pool_dir(pool).join("custom").join(format!("default_{volume}"))
 }
 
@@ -25,7 +25,7 @@ fn snapshots(lab: &Lab, pool: &str, volume: &str) -> Vec<String> {
     found.map(|one| one["name"].as_str().expect("a name").rsplit('/').next().expect("a name").to_owned()).collect()
 }
 
-fn take_snapshot(lab: &Lab, pool: &str, volume: &str) {
+pub fn take_snapshot(lab: &Lab, pool: &str, volume: &str) {
     lab.request(
         "POST",
         &format!("/1.0/storage-pools/{pool}/volumes/custom/{volume}/snapshots"),
@@ -40,13 +40,15 @@ fn snapshot_of(lab: &Lab, pool: Pool, volume: &str) -> PathBuf {
 }
 
 /// Everything of a volume that has to come back, and the same of its snapshot.
-fn whole(lab: &Lab, pool: Pool, volume: &str) -> (tree::Tree, tree::Tree) {
-    let read = |directory: &Path| {
-        let image = directory.join("root.img");
-        // The image file of a block volume is the daemon's own; only what is in it was backed up.
-        if image.exists() { tree::Tree::from([(b"root.img".to_vec(), content(&image))]) } else { tree::read(directory) }
-    };
-    (read(&place(lab, pool, volume)), read(&snapshot_of(lab, pool, volume)))
+pub fn whole(lab: &Lab, pool: Pool, volume: &str) -> (tree::Tree, tree::Tree) {
+    (tree_of(&place(lab, pool, volume)), tree_of(&snapshot_of(lab, pool, volume)))
+}
+
+/// What a volume or a snapshot of one holds.
+pub fn tree_of(directory: &Path) -> tree::Tree {
+    let image = directory.join("root.img");
+    // The image file of a block volume is the daemon's own; only what is in it was backed up.
+    if image.exists() { tree::Tree::from([(b"root.img".to_vec(), content(&image))]) } else { tree::read(directory) }
 }
 
 fn volumes_are_lost_and_come_back(product: Product) {

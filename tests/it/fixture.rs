@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::sync::Arc;
 
-use holdall::backup::{ImportError, ImportRequest, Run, Summary, import};
+use holdall::backup::{Host, ImportError, ImportRequest, NoHostHooks, Run, Summary, import};
 use holdall::clock::{FixedClock, Timestamp};
 use holdall::crypto::{KeyFile, SlotKey, Unlock};
 use holdall::id::PointId;
@@ -20,6 +20,11 @@ pub fn key_file() -> KeyFile {
 
 pub fn clock() -> FixedClock {
     FixedClock(Timestamp::from_micros(1_795_219_200_000_000).unwrap())
+}
+
+/// A host without hooks.
+pub fn host(clock: &FixedClock) -> Host<'_> {
+    Host { name: "test-host", clock, hooks: &NoHostHooks }
 }
 
 /// A new repository in memory.

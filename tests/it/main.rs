@@ -1,5 +1,6 @@
 //! The library through its public API, on stores in memory and on disk.
 
+mod anywhere;
 mod browse;
 mod damage;
 mod faults;
@@ -9,6 +10,7 @@ mod golden;
 mod instances;
 mod model;
 mod order;
+mod replace;
 mod round_trip;
 mod runs;
 mod spec;

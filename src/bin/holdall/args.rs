@@ -7,6 +7,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args as Arguments, Parser, Subcommand};
@@ -250,6 +251,15 @@ pub struct Diff {
 }
 
 /// Restore a point into the daemon
+///
+/// The server may be another one than was backed up, also of the other product. Everything that is missing there is
+/// named before a byte is sent. To a server like the one that made the export the bytes go back as they came; otherwise
+/// the description in them is made to fit, and what of it the server does not know is left out and told. What is
+/// restored is stopped. Where an instance of the server has the same uuid or MAC addresses, it gets fresh ones.
+///
+/// With --replace the instance that has the name, and which must be stopped, stays as it is until the restored one is
+/// complete beside it, as holdall-new-...; then it becomes holdall-old-..., the restored one gets the name, and the old
+/// one is deleted with its snapshots. After an interruption the same command puts that in order first.
 #[derive(Arguments)]
 pub struct Restore {
     #[arg(value_name = "POINT", help = POINT_HELP)]
@@ -263,6 +273,50 @@ pub struct Restore {
     /// Restore into this pool instead of its own
     #[arg(long, value_name = "POOL")]
     pub pool: Option<String>,
+    /// Restore this snapshot of the daemon's, as an instance or a volume of its own
+    #[arg(long, value_name = "NAME", conflicts_with = "no_snapshots")]
+    pub snapshot: Option<String>,
+    /// Leave the daemon's snapshots out
+    #[arg(long)]
+    pub no_snapshots: bool,
+    /// Attach what was on network OLD, or on the host's interface OLD, to NEW; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    pub map_network: Vec<Renaming>,
+    /// Use profile NEW for OLD; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    pub map_profile: Vec<Renaming>,
+    /// Use pool NEW for OLD, for the root disk and for attached volumes; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    pub map_pool: Vec<Renaming>,
+    /// Leave out this device, also where a profile would bring it; may be repeated
+    #[arg(long, value_name = "NAME")]
+    pub without_device: Vec<String>,
+    /// Give it fresh MAC addresses and a fresh uuid in any case, and let cloud-init take it for a new machine
+    #[arg(long)]
+    pub fresh_identity: bool,
+    /// Put it in the place of the instance that has the name
+    #[arg(long)]
+    pub replace: bool,
+}
+
+/// An old name and a new one.
+#[derive(Debug, Clone)]
+pub struct Renaming {
+    pub from: String,
+    pub to: String,
+}
+
+impl FromStr for Renaming {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((from, to)) if !from.is_empty() && !to.is_empty() => {
+                Ok(Self { from: from.to_owned(), to: to.to_owned() })
+            }
+            _ => Err("it should be OLD=NEW"),
+        }
+    }
 }
 
 /// Write a point as the file that the daemon exported, verified

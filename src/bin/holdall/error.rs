@@ -13,7 +13,7 @@ use holdall::browse::{BrowseError, DiffError, ExtractError};
 use holdall::crypto::{KeyFileError, OpenProblem, PassphraseError, SealSlotError, SlotError, SlotProblem};
 use holdall::index::IndexError;
 use holdall::repo::{FindError, KeyringError, RepoError};
-use holdall::restore::{ExportError, FetchError, RestoreError};
+use holdall::restore::{DescriptionError, ExportError, FetchError, Lack, RestoreError};
 use holdall::store::{Operation, StoreError, StoreErrorKind};
 
 /// The exit codes.
@@ -361,6 +361,7 @@ impl From<ExportError> for CliError {
             },
             FetchError::WrongDigest { .. } => Self::new(Code::Damage, line)
                 .hint("this should not be possible: please report it, and keep the repository as it is"),
+            FetchError::Rewrite(_) => Self::new(Code::Failed, line),
             FetchError::Stopped => Self::stopped().hint("nothing was left behind"),
         }
     }
@@ -442,7 +443,9 @@ impl From<RestoreError> for CliError {
         let (line, what) = (one_line(&error), error.to_string());
         match error {
             RestoreError::Daemon(error) => error.into(),
-            RestoreError::Upload { source, .. } => Self::from(source).because(&what),
+            RestoreError::Upload { source, .. } | RestoreError::Swap { source, .. } => {
+                Self::from(source).because(&what)
+            }
             RestoreError::Fetch { source: FetchError::Repository(error), .. } => Self::from(error).because(&what),
             RestoreError::Fetch { source: FetchError::WrongDigest { .. }, .. } => Self::new(Code::Damage, line)
                 .hint("this should not be possible: please report it, and keep the repository as it is"),
@@ -457,11 +460,56 @@ impl From<RestoreError> for CliError {
             RestoreError::NameTaken { .. } => {
                 Self::new(Code::Taken, line).hint("restore under another name with --as NAME")
             }
-            RestoreError::Missing { .. } => Self::new(Code::Taken, line)
-                .hint("make it there first, or choose another place with --project or --pool"),
+            RestoreError::Missing { missing, .. } => {
+                let hint = match ways(&missing) {
+                    ways if ways.is_empty() => "set that up there first".to_owned(),
+                    ways => format!("make it there first, or use {ways}"),
+                };
+                Self::new(Code::Taken, line).hint(hint)
+            }
+            RestoreError::Index { source: DescriptionError::NoSnapshot { .. }, .. } => {
+                Self::new(Code::NoSuch, line).hint("`holdall show POINT` lists the snapshots in a point")
+            }
+            RestoreError::NoDevice { .. } => {
+                Self::new(Code::NoSuch, line).hint("`holdall show POINT` tells what is known of it")
+            }
+            RestoreError::Index { .. } | RestoreError::Fixed { .. } => {
+                Self::new(Code::Failed, line).hint("`holdall export` gives the file as the daemon made it")
+            }
+            RestoreError::NotForVolumes { .. } => Self::new(Code::Usage, line).hint("see `holdall restore --help`"),
+            RestoreError::IndexTooLarge { .. } => {
+                Self::new(Code::Failed, line).hint("leave the daemon's snapshots out with --no-snapshots")
+            }
+            RestoreError::NotReplaceable { .. } => {
+                Self::new(Code::Taken, line).hint("change that first, or restore under another name with --as NAME")
+            }
+            RestoreError::Interrupted { .. } => Self::new(Code::Taken, line)
+                .hint("restore with --replace, which puts that in order first, or rename them by hand"),
+            RestoreError::OldStays { .. } => Self::new(Code::Problems, line)
+                .hint("delete the old one by hand; the same command with --replace does it, too, and restores again"),
             RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
         }
     }
+}
+
+/// The options that do without what is missing.
+fn ways(missing: &[Lack]) -> String {
+    let ways = missing.iter().filter_map(|lack| match lack {
+        Lack::Project(_) => Some("--project NAME".to_owned()),
+        Lack::Pool(name) => Some(format!("--map-pool {name}=NAME")),
+        Lack::Driver { .. } => Some("--pool NAME".to_owned()),
+        Lack::Profile(name) => Some(format!("--map-profile {name}=NAME")),
+        Lack::Network(name) => Some(format!("--map-network {name}=NAME")),
+        Lack::Volume { device, .. } => Some(format!("--without-device {device}")),
+        Lack::Buckets { .. } | Lack::BucketsAddress => None,
+    });
+    let mut told: Vec<String> = Vec::new();
+    for way in ways {
+        if !told.contains(&way) {
+            told.push(way);
+        }
+    }
+    told.join(" ")
 }
 
 impl From<PassphraseError> for CliError {

@@ -135,6 +135,8 @@ pub struct Restored<'o> {
     pub project: &'o str,
     pub name: &'o str,
     pub bytes: u64,
+    /// Whether it took the place of another, which is gone.
+    pub replaced: bool,
     /// What was done beyond the import, and what could not be done.
     pub remarks: &'o [String],
 }

@@ -85,6 +85,8 @@ struct State {
     calls: Vec<String>,
     free_bytes: Option<u64>,
     exits: BTreeMap<String, i64>,
+    instance_keys: Option<BTreeSet<String>>,
+    refused_keys: BTreeSet<String>,
 }
 
 /// An instance: its JSON, and what an export of it gives.
@@ -176,6 +178,16 @@ impl FakeDaemon {
         self.state().free_bytes = free_bytes;
     }
 
+    /// Gives the daemon a catalogue of configuration keys.
+    pub fn set_instance_keys(&self, keys: &[&str]) {
+        self.state().instance_keys = Some(keys.iter().map(|key| (*key).to_owned()).collect());
+    }
+
+    /// Makes imports fail whose instance or snapshots have this configuration key.
+    pub fn refuse_key(&self, key: &str) {
+        self.state().refused_keys.insert(key.to_owned());
+    }
+
     /// Scripts what goes wrong in the next attempt at this instance that has no script yet, export or import.
     pub fn fault(&self, project: &str, name: &str, faults: &[Fault]) {
         let key = (project.to_owned(), name.to_owned());
@@ -222,6 +234,16 @@ impl State {
         let created_at = tarball::CREATED_AT.to_owned();
         let entry = BackupEntry { name: backup.to_owned(), created_at, expires_at };
         self.backups.entry(key(project, instance)).or_default().push(entry);
+    }
+
+    /// What was unpacked, if the daemon knows all of its configuration.
+    fn accept(&self, kept: Kept) -> Result<Kept, String> {
+        let objects = std::iter::once(&kept.object).chain(&kept.snapshots);
+        let configs = objects.filter_map(|object| object.get("config")?.as_object());
+        match configs.flat_map(|config| config.keys()).find(|key| self.refused_keys.contains(*key)) {
+            Some(key) => Err(format!("Failed creating instance record: Unknown configuration key: {key}")),
+            None => Ok(kept),
+        }
     }
 
     fn drop_backup(&mut self, project: &str, instance: &str, backup: &str) {
@@ -422,7 +444,8 @@ impl Daemon for FakeDaemon {
         };
         let mut bytes = Vec::new();
         let result = receive(&object, &faults, body, &mut bytes, progress)
-            .and_then(|()| unpack(request, &bytes).map_err(|words| DaemonError::failure(&object, &words)));
+            .and_then(|()| unpack(request, &bytes).map_err(|words| DaemonError::failure(&object, &words)))
+            .and_then(|kept| self.state().accept(kept).map_err(|words| DaemonError::failure(&object, &words)));
         let accepted = result.is_ok();
         let mut state = self.state();
         state.imports.push(Imported { request: request.clone(), bytes, accepted });
@@ -496,7 +519,13 @@ impl Daemon for FakeDaemon {
                 words: String::new(),
             });
         }
-        state.instance(project, from)?;
+        let kept = state.instance(project, from)?;
+        if kept.object.get("status").and_then(Value::as_str) == Some("Running") {
+            let object = Subject::instance(project, from).to_string();
+            return Err(DaemonError::refusal(&object, 400, "Renaming of running instance not allowed"));
+        }
+        // To cloud-init an instance of another name is another machine.
+        set_config(&mut kept.object, "volatile.cloud-init.instance-id", Some(&tarball::uuid_of(to)));
         state.interfere(&key(project, from), &[Fault::RenameInstance(to.to_owned())]);
         Ok(())
     }
@@ -529,6 +558,10 @@ impl Daemon for FakeDaemon {
     fn networks(&self, project: &str) -> Result<Vec<Network>, DaemonError> {
         let names = self.state().networks.get(project).cloned().unwrap_or_default();
         Ok(names.into_iter().map(|name| Network { name, kind: "bridge".to_owned(), managed: true }).collect())
+    }
+
+    fn instance_keys(&self) -> Result<Option<BTreeSet<String>>, DaemonError> {
+        Ok(self.state().instance_keys.clone())
     }
 
     fn staging(&self, _project: &str) -> Result<Staging, DaemonError> {

@@ -69,12 +69,28 @@ impl FakeInstance {
         self
     }
 
-    /// With a network interface, whose MAC address the daemon chose.
-    pub fn nic(mut self, device: &str, network: &str, hwaddr: &str) -> Self {
-        if let Some(devices) = self.object.get_mut("expanded_devices").and_then(Value::as_object_mut) {
-            devices.insert(device.to_owned(), json!({"type": "nic", "network": network, "name": device}));
+    /// With a configuration key that comes from a profile.
+    pub fn expanded_config(mut self, key: &str, value: &str) -> Self {
+        if let Some(config) = self.object.get_mut("expanded_config").and_then(Value::as_object_mut) {
+            config.insert(key.to_owned(), value.into());
         }
-        self.config(&format!("volatile.{device}.hwaddr"), hwaddr)
+        self
+    }
+
+    /// With a network interface, whose MAC address the daemon chose.
+    pub fn nic(self, device: &str, network: &str, hwaddr: &str) -> Self {
+        self.device(device, &json!({"type": "nic", "network": network, "name": device}))
+            .config(&format!("volatile.{device}.hwaddr"), hwaddr)
+    }
+
+    /// With a device of its own.
+    pub fn device(mut self, name: &str, device: &Value) -> Self {
+        for key in ["devices", "expanded_devices"] {
+            if let Some(devices) = self.object.get_mut(key).and_then(Value::as_object_mut) {
+                devices.insert(name.to_owned(), device.clone());
+            }
+        }
+        self
     }
 
     /// With a further snapshot, which holds the same files.

@@ -1,12 +1,14 @@
 //! `restore`: a point goes back into the daemon.
 
-use holdall::repo::Catalog;
-use holdall::restore::{self, RestoreTarget};
+use std::collections::BTreeMap;
 
-use crate::args::Restore;
+use holdall::repo::Catalog;
+use holdall::restore::{self, Conflict, IdentityChoice, Maps, RestoreTarget, Selection};
+
+use crate::args::{Renaming, Restore};
 use crate::config::Settings;
 use crate::daemon::connect;
-use crate::error::CliError;
+use crate::error::{CliError, Code};
 use crate::json;
 use crate::open::open;
 use crate::output::{Output, plain};
@@ -14,13 +16,14 @@ use crate::progress::{Problems, Progress};
 use crate::table::size;
 
 pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let spec = args.point.clone();
+    let target = target(args)?;
     let repository = open(settings, output)?;
     let progress = Progress::new(output, Problems::Told);
     let catalog = Catalog::read(&repository, &progress)?;
-    let (id, point) = catalog.find(&args.point)?;
+    let (id, point) = catalog.find(&spec)?;
     let label = format!("{} ({})", point.source, id.short());
     let daemon = connect(settings)?;
-    let target = RestoreTarget { name: args.name, project: args.project, pool: args.pool };
     let restored = restore::restore(&repository, &daemon, &label, point, &target, &progress)?;
     progress.clear();
 
@@ -30,15 +33,17 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
         project: &restored.project,
         name: &restored.name,
         bytes: restored.bytes,
+        replaced: restored.replaced,
         remarks: &restored.remarks,
     };
     output.result(&object, || {
         let mut text = format!(
-            "Restored {} as {} in project {}: {}, verified; it is stopped",
+            "Restored {} as {} in project {}: {}, verified; {}",
             plain(&label),
             plain(&restored.name),
             plain(&restored.project),
-            size(restored.bytes)
+            size(restored.bytes),
+            if restored.replaced { "it replaced the old one and is stopped" } else { "it is stopped" }
         );
         for remark in &restored.remarks {
             text.push_str("\n  ");
@@ -46,4 +51,40 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
         }
         text
     })
+}
+
+/// What was asked for.
+fn target(args: Restore) -> Result<RestoreTarget, CliError> {
+    let maps = Maps {
+        networks: map("--map-network", args.map_network)?,
+        profiles: map("--map-profile", args.map_profile)?,
+        pools: map("--map-pool", args.map_pool)?,
+    };
+    Ok(RestoreTarget {
+        name: args.name,
+        project: args.project,
+        pool: args.pool,
+        selection: match args.snapshot {
+            Some(snapshot) => Selection::Snapshot(snapshot),
+            None if args.no_snapshots => Selection::NoSnapshots,
+            None => Selection::Whole,
+        },
+        maps,
+        without_devices: args.without_device.into_iter().collect(),
+        identity: if args.fresh_identity { IdentityChoice::Fresh } else { IdentityChoice::AsNeeded },
+        conflict: if args.replace { Conflict::Replace } else { Conflict::Refuse },
+    })
+}
+
+fn map(option: &str, renamings: Vec<Renaming>) -> Result<BTreeMap<String, String>, CliError> {
+    let mut map = BTreeMap::new();
+    for Renaming { from, to } in renamings {
+        if let Some(other) = map.insert(from.clone(), to.clone())
+            && other != to
+        {
+            let line = format!("{option} says that {from} is {other}, and that it is {to}");
+            return Err(CliError::new(Code::Usage, line).hint("say one of them"));
+        }
+    }
+    Ok(map)
 }

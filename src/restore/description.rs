@@ -1,0 +1,508 @@
+//! What an export says of itself: its index, read, and made anew for another place.
+//!
+//! Pure: from an index and a plan comes another index, and the `backup.yaml` that says the same
+//! (`reference/daemon-api.md` 4.4, 4.5, 5.5). All is edited as YAML, so that fields which this program does not know
+//! survive. An index of version 2 becomes one of version 1, which every daemon reads. Pool names of the root disk stay:
+//! where it goes is said in the request.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_norway::{Mapping, Value};
+
+use crate::restore::keys::{KeyRules, Rule};
+use crate::restore::rewrite::{Kind, Selection};
+
+/// How daemons write "never".
+const NEVER: &str = "0001-01-01";
+
+/// What of an instance's own record one of its snapshots says, too.
+const OF_SNAPSHOTS: &[&str] =
+    &["architecture", "config", "devices", "ephemeral", "expanded_config", "expanded_devices", "profiles"];
+
+/// What is called otherwise on the target: old names and new ones.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Maps {
+    /// Networks, and parent interfaces of the host.
+    pub networks: BTreeMap<String, String>,
+    /// Profiles.
+    pub profiles: BTreeMap<String, String>,
+    /// Storage pools.
+    pub pools: BTreeMap<String, String>,
+}
+
+/// An identity of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub uuid: String,
+    /// By which cloud-init tells that this is another machine.
+    pub cloud_init: String,
+}
+
+/// What to make of a description.
+#[derive(Debug, Clone)]
+pub(super) struct Edit<'e> {
+    pub maps: &'e Maps,
+    /// Devices to leave out.
+    pub without: &'e BTreeSet<String>,
+    /// Devices that the target's profiles would bring.
+    pub of_profiles: &'e BTreeSet<String>,
+    pub keys: &'e KeyRules,
+    pub identity: Option<&'e Identity>,
+    /// Configuration keys that the main object gets.
+    pub set: &'e BTreeMap<String, String>,
+}
+
+/// Why an index cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionError {
+    /// There is none.
+    #[error("The export holds no backup/index.yaml that could be read")]
+    Absent,
+    /// It cannot be understood.
+    #[error("The export's backup/index.yaml cannot be understood: {reason}")]
+    Unreadable {
+        /// Why.
+        reason: String,
+    },
+    /// It has no such snapshot.
+    #[error("There is no snapshot {name} in it; {}", present(snapshots))]
+    NoSnapshot {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        snapshots: Vec<String>,
+    },
+}
+
+fn present(snapshots: &[String]) -> String {
+    if snapshots.is_empty() { "it holds none".to_owned() } else { format!("it holds {}", snapshots.join(", ")) }
+}
+
+/// What an instance wants of its server, by its own devices and those of its snapshots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Needs {
+    pub profiles: BTreeSet<String>,
+    pub networks: BTreeSet<String>,
+    /// Interfaces of the host, with the device that wants each.
+    pub parents: BTreeMap<String, String>,
+    /// Custom volumes, by pool and name, with the device that each is.
+    pub volumes: BTreeMap<(String, String), String>,
+}
+
+/// An index of version 1.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Index {
+    fields: Mapping,
+    was_version_2: bool,
+}
+
+impl Index {
+    pub(super) fn parse(yaml: &[u8]) -> Result<Self, DescriptionError> {
+        let fields: Mapping = serde_norway::from_slice(yaml).map_err(|error| {
+            let reason = error.to_string();
+            DescriptionError::Unreadable { reason: reason.lines().next().unwrap_or_default().to_owned() }
+        })?;
+        let mut index = Self { fields, was_version_2: false };
+        if index.config().is_none() {
+            return Err(DescriptionError::Unreadable { reason: "it has no config".to_owned() });
+        }
+        index.become_version_1();
+        index.forget_absent_snapshots();
+        Ok(index)
+    }
+
+    pub(super) fn was_version_2(&self) -> bool {
+        self.was_version_2
+    }
+
+    /// `None` for a bucket, and for what nobody knows yet.
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match text(&self.fields, "type") {
+            None | Some("" | "container") => Some(Kind::Container),
+            Some("virtual-machine") => Some(Kind::VirtualMachine),
+            Some("custom") => Some(Kind::Volume),
+            Some(_) => None,
+        }
+    }
+
+    /// Names of the daemon's snapshots in the export, oldest first.
+    pub(super) fn snapshots(&self) -> Vec<String> {
+        let names = self.fields.get("snapshots").and_then(Value::as_sequence).into_iter().flatten();
+        names.filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    /// Whether disks of other volumes are part of the export, as Incus makes them.
+    pub(super) fn has_dependents(&self) -> bool {
+        let volumes = self.config().and_then(|config| config.get("dependent_volumes"));
+        volumes.and_then(Value::as_sequence).is_some_and(|volumes| !volumes.is_empty())
+    }
+
+    /// The pool of the root disk, by the instance's own words or the index's.
+    pub(super) fn root_pool(&self) -> Option<&str> {
+        let devices = self.main().and_then(|main| main.get("expanded_devices")).and_then(Value::as_mapping);
+        let root = devices.and_then(|devices| devices.values().filter_map(Value::as_mapping).find(|one| is_root(one)));
+        root.and_then(|root| text(root, "pool")).or_else(|| text(&self.fields, "pool"))
+    }
+
+    /// What would make another instance this one's twin: its uuid and its addresses.
+    pub(super) fn identity(&self) -> (Option<&str>, BTreeSet<&str>) {
+        let config = self.main().and_then(|main| main.get("config")).and_then(Value::as_mapping);
+        let uuid = config.and_then(|config| text(config, "volatile.uuid"));
+        let of_config = config.into_iter().flatten().filter_map(|(key, value)| {
+            key.as_str().filter(|key| is_address(key)).and(value.as_str()).filter(|value| !value.is_empty())
+        });
+        let devices = self.main().and_then(|main| main.get("devices")).and_then(Value::as_mapping);
+        let of_devices = devices.into_iter().flat_map(|devices| devices.values());
+        let of_devices = of_devices.filter_map(|device| text(device.as_mapping()?, "hwaddr"));
+        (uuid, of_config.chain(of_devices).collect())
+    }
+
+    /// A value of the main object's own configuration.
+    pub(super) fn config_of_main(&self, key: &str) -> Option<&str> {
+        text(self.main()?.get("config")?.as_mapping()?, key)
+    }
+
+    /// The keys of the main object's own configuration.
+    pub(super) fn keys_of_main(&self) -> impl Iterator<Item = &str> {
+        let config = self.main().and_then(|main| main.get("config")).and_then(Value::as_mapping);
+        config.into_iter().flat_map(Mapping::keys).filter_map(Value::as_str)
+    }
+
+    /// Snapshots that expire, and when.
+    pub(super) fn expiries(&self) -> Vec<(String, String)> {
+        let snapshots = self.described_snapshots().filter_map(|snapshot| {
+            let expires = text(snapshot, "expires_at").filter(|at| !at.is_empty() && !at.starts_with(NEVER))?;
+            Some((text(snapshot, "name")?.to_owned(), expires.to_owned()))
+        });
+        snapshots.collect()
+    }
+
+    /// A key of the configuration of the main object and its snapshots.
+    pub(super) fn values_of<'i>(&'i self, key: &'i str) -> impl Iterator<Item = &'i str> {
+        self.objects().filter_map(move |object| text(object.get("config")?.as_mapping()?, key))
+    }
+
+    pub(super) fn needs(&self) -> Needs {
+        let mut needs = Needs::default();
+        for object in self.objects() {
+            let profiles = object.get("profiles").and_then(Value::as_sequence).into_iter().flatten();
+            needs.profiles.extend(profiles.filter_map(Value::as_str).map(str::to_owned));
+            let devices = object.get("devices").and_then(Value::as_mapping).into_iter().flatten();
+            for (name, device) in devices.filter_map(|(name, device)| Some((name.as_str()?, device.as_mapping()?))) {
+                match text(device, "type") {
+                    Some("nic") => {
+                        needs.networks.extend(text(device, "network").map(str::to_owned));
+                        let parent = text(device, "parent").filter(|_| text(device, "network").is_none());
+                        needs.parents.extend(parent.map(|parent| (parent.to_owned(), name.to_owned())));
+                    }
+                    Some("disk") => {
+                        if let (Some(pool), Some(source)) = (text(device, "pool"), text(device, "source")) {
+                            needs.volumes.insert((pool.to_owned(), source.to_owned()), name.to_owned());
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        needs
+    }
+
+    /// Devices that the instance had from its profiles, by name.
+    pub(super) fn inherited_devices(&self) -> BTreeSet<&str> {
+        let names = |key: &str| -> BTreeSet<&str> {
+            let devices = self.main().and_then(|main| main.get(key)).and_then(Value::as_mapping);
+            devices.into_iter().flat_map(Mapping::keys).filter_map(Value::as_str).collect()
+        };
+        let own = names("devices");
+        names("expanded_devices").into_iter().filter(|name| !own.contains(name)).collect()
+    }
+
+    /// Whether the device of this name is the disk that the instance runs from.
+    pub(super) fn is_root(&self, name: &str) -> bool {
+        let devices = self.main().and_then(|main| main.get("expanded_devices")).and_then(Value::as_mapping);
+        devices.and_then(|devices| devices.get(name)).and_then(Value::as_mapping).is_some_and(is_root)
+    }
+
+    /// Whether the instance or a snapshot has a device of its own that is called so.
+    pub(super) fn has_device(&self, name: &str) -> bool {
+        self.objects().any(|object| {
+            object.get("devices").and_then(Value::as_mapping).is_some_and(|devices| devices.contains_key(name))
+        })
+    }
+
+    /// The index of what is wanted of the export.
+    pub(super) fn select(&self, selection: &Selection) -> Result<Self, DescriptionError> {
+        let mut selected = self.clone();
+        match selection {
+            Selection::Whole => return Ok(selected),
+            Selection::NoSnapshots => {}
+            Selection::Snapshot(name) => {
+                if !self.snapshots().contains(name) || selected.promote(name).is_none() {
+                    return Err(DescriptionError::NoSnapshot { name: name.clone(), snapshots: self.snapshots() });
+                }
+            }
+        }
+        selected.fields.shift_remove("snapshots");
+        if let Some(config) = selected.config_mut() {
+            config.shift_remove("snapshots");
+            config.shift_remove("volume_snapshots");
+        }
+        Ok(selected)
+    }
+
+    /// Makes the changes; returns what has to be told about them.
+    pub(super) fn edit(&mut self, edit: &Edit<'_>) -> Vec<String> {
+        let (mut dropped, mut renamed) = (BTreeSet::new(), BTreeSet::new());
+        let Some(config) = self.config_mut() else { return Vec::new() };
+        if let Some(main) = config.get_mut("container").and_then(Value::as_mapping_mut) {
+            edit_object(main, edit, &mut dropped, &mut renamed);
+            let own = main.entry("config".into()).or_insert_with(|| Mapping::new().into());
+            for (key, value) in edit.set {
+                own.as_mapping_mut().map(|own| own.insert(key.as_str().into(), value.as_str().into()));
+            }
+        }
+        for snapshot in config.get_mut("snapshots").and_then(Value::as_sequence_mut).into_iter().flatten() {
+            if let Some(snapshot) = snapshot.as_mapping_mut() {
+                edit_object(snapshot, edit, &mut dropped, &mut renamed);
+            }
+        }
+        let mut remarks = Vec::new();
+        if !dropped.is_empty() {
+            let keys: Vec<String> = dropped.into_iter().collect();
+            remarks.push(format!("left out what this server does not know: {}", keys.join(", ")));
+        }
+        remarks.extend(renamed.into_iter().map(|(from, to)| format!("wrote {from} as {to}")));
+        remarks
+    }
+
+    /// The text of the index.
+    pub(super) fn to_yaml(&self) -> Result<String, DescriptionError> {
+        yaml(&self.fields)
+    }
+
+    /// The text of the `backup.yaml` that says the same.
+    pub(super) fn description(&self) -> Result<String, DescriptionError> {
+        self.config().map_or(Err(DescriptionError::Absent), yaml)
+    }
+
+    fn config(&self) -> Option<&Mapping> {
+        self.fields.get("config").and_then(Value::as_mapping)
+    }
+
+    fn config_mut(&mut self) -> Option<&mut Mapping> {
+        self.fields.get_mut("config").and_then(Value::as_mapping_mut)
+    }
+
+    fn main(&self) -> Option<&Mapping> {
+        self.config()?.get("container").and_then(Value::as_mapping)
+    }
+
+    /// The main object and its snapshots.
+    fn objects(&self) -> impl Iterator<Item = &Mapping> {
+        self.main().into_iter().chain(self.described_snapshots())
+    }
+
+    fn described_snapshots(&self) -> impl Iterator<Item = &Mapping> {
+        let snapshots = self.config().and_then(|config| config.get("snapshots")).and_then(Value::as_sequence);
+        snapshots.into_iter().flatten().filter_map(Value::as_mapping)
+    }
+
+    /// Gives a snapshot's own words to the main object. `None` if there is no such snapshot.
+    fn promote(&mut self, name: &str) -> Option<()> {
+        let is_volume = self.kind() == Some(Kind::Volume);
+        let config = self.config_mut()?;
+        let list = if is_volume { "volume_snapshots" } else { "snapshots" };
+        let snapshots = config.get(list)?.as_sequence()?.iter().filter_map(Value::as_mapping);
+        let snapshot =
+            snapshots.into_iter().find(|one| text(one, "name").is_some_and(|own| short(own) == name))?.clone();
+        if is_volume {
+            let volume = config.get_mut("volume")?.as_mapping_mut()?;
+            for key in ["config", "description"] {
+                let value = snapshot.get(key).filter(|value| !is_empty(value));
+                value.map(|value| volume.insert(key.into(), value.clone()));
+            }
+            return Some(());
+        }
+        let main = config.get_mut("container")?.as_mapping_mut()?;
+        for key in OF_SNAPSHOTS {
+            snapshot.get(key).map(|value| main.insert((*key).into(), value.clone()));
+        }
+        // What an instance had in memory is part of no export.
+        main.insert("stateful".into(), false.into());
+        Some(())
+    }
+
+    /// Snapshots that the daemon describes but did not export.
+    fn forget_absent_snapshots(&mut self) {
+        let present = self.snapshots();
+        let Some(config) = self.config_mut() else { return };
+        for list in ["snapshots", "volume_snapshots"] {
+            let Some(described) = config.get_mut(list).and_then(Value::as_sequence_mut) else { continue };
+            described.retain(|one| {
+                let name = one.as_mapping().and_then(|one| text(one, "name"));
+                name.is_some_and(|name| present.iter().any(|known| known == short(name)))
+            });
+            if described.is_empty() {
+                config.shift_remove(list);
+            }
+        }
+    }
+
+    /// `reference/daemon-api.md` 4.5.
+    fn become_version_1(&mut self) {
+        let is_volume = self.kind() == Some(Kind::Volume);
+        let (name, pool) = (text(&self.fields, "name").map(str::to_owned), self.root_pool_of_version_2());
+        let Some(config) = self.config_mut() else { return };
+        let is_version_2 = config.get("version").and_then(Value::as_u64) == Some(2) || config.contains_key("instance");
+        if !is_version_2 {
+            return;
+        }
+        config.shift_remove("version");
+        if let Some(instance) = config.shift_remove("instance") {
+            config.insert("container".into(), instance);
+        }
+        let named = |list: Option<Value>, is_it: &dyn Fn(&Mapping) -> bool| -> Option<Value> {
+            let Some(Value::Sequence(list)) = list else { return None };
+            list.into_iter().find(|one| one.as_mapping().is_some_and(is_it))
+        };
+        let pools = config.shift_remove("pools");
+        let is_pool = |one: &Mapping| pool.is_none() || text(one, "name") == pool.as_deref();
+        named(pools, &is_pool).map(|pool| config.insert("pool".into(), pool));
+        let volumes = config.shift_remove("volumes");
+        let is_own =
+            |one: &Mapping| text(one, "name") == name.as_deref() && (text(one, "type") == Some("custom")) == is_volume;
+        if let Some(mut volume) = named(volumes, &is_own) {
+            let snapshots = volume.as_mapping_mut().and_then(|volume| volume.shift_remove("snapshots"));
+            config.insert("volume".into(), volume);
+            snapshots.filter(|list| !is_empty(list)).map(|list| config.insert("volume_snapshots".into(), list));
+        }
+        self.was_version_2 = true;
+    }
+
+    fn root_pool_of_version_2(&self) -> Option<String> {
+        let instance = self.config().and_then(|config| config.get("instance")).and_then(Value::as_mapping);
+        let devices = instance.and_then(|one| one.get("expanded_devices")).and_then(Value::as_mapping);
+        let root = devices.and_then(|devices| devices.values().filter_map(Value::as_mapping).find(|one| is_root(one)));
+        root.and_then(|root| text(root, "pool")).or_else(|| text(&self.fields, "pool")).map(str::to_owned)
+    }
+}
+
+/// Edits an instance or a snapshot.
+fn edit_object(
+    object: &mut Mapping,
+    edit: &Edit<'_>,
+    dropped: &mut BTreeSet<String>,
+    renamed: &mut BTreeSet<(String, &'static str)>,
+) {
+    if let Some(config) = object.get_mut("config").and_then(Value::as_mapping_mut) {
+        edit_config(config, edit, dropped, renamed);
+    }
+    if let Some(config) = object.get_mut("expanded_config").and_then(Value::as_mapping_mut) {
+        // What of it is not the object's own is said by the target's profiles, so there is nothing to tell.
+        edit_config(config, edit, &mut BTreeSet::new(), &mut BTreeSet::new());
+    }
+    for key in ["devices", "expanded_devices"] {
+        if let Some(devices) = object.get_mut(key).and_then(Value::as_mapping_mut) {
+            for device in devices.values_mut().filter_map(Value::as_mapping_mut) {
+                edit_device(device, edit);
+            }
+            for name in edit.without {
+                devices.shift_remove(name.as_str());
+                if key == "devices" && edit.of_profiles.contains(name) {
+                    // What keeps a device of a profile away from the instance.
+                    devices.insert(name.as_str().into(), Mapping::from_iter([("type".into(), "none".into())]).into());
+                }
+            }
+        }
+    }
+    for profile in object.get_mut("profiles").and_then(Value::as_sequence_mut).into_iter().flatten() {
+        if let Some(new) = profile.as_str().and_then(|name| edit.maps.profiles.get(name)) {
+            *profile = new.as_str().into();
+        }
+    }
+}
+
+fn edit_config(
+    config: &mut Mapping,
+    edit: &Edit<'_>,
+    dropped: &mut BTreeSet<String>,
+    renamed: &mut BTreeSet<(String, &'static str)>,
+) {
+    let keys: Vec<String> = config.keys().filter_map(Value::as_str).map(str::to_owned).collect();
+    for key in keys {
+        match edit.keys.rule(&key) {
+            Rule::Keep => {}
+            Rule::Rename(to) => {
+                if let Some(value) = config.shift_remove(key.as_str()) {
+                    config.insert(to.into(), value);
+                    renamed.insert((key, to));
+                }
+            }
+            Rule::Drop => {
+                config.shift_remove(key.as_str());
+                dropped.insert(key);
+            }
+        }
+    }
+    let Some(identity) = edit.identity else { return };
+    config.retain(|key, _| !key.as_str().is_some_and(is_address));
+    let fresh = [
+        ("volatile.uuid", &identity.uuid),
+        ("volatile.uuid.generation", &identity.uuid),
+        ("volatile.cloud-init.instance-id", &identity.cloud_init),
+    ];
+    for (key, value) in fresh {
+        if let Some(old) = config.get_mut(key) {
+            *old = value.as_str().into();
+        }
+    }
+}
+
+fn edit_device(device: &mut Mapping, edit: &Edit<'_>) {
+    let kind = text(device, "type").map(str::to_owned);
+    let (keys, map): (&[&str], _) = match kind.as_deref() {
+        Some("nic") => (&["network", "parent"], &edit.maps.networks),
+        Some("disk") if !is_root(device) => (&["pool"], &edit.maps.pools),
+        _ => return,
+    };
+    for key in keys {
+        if let Some(new) = text(device, key).and_then(|old| map.get(old)) {
+            device.insert((*key).into(), new.as_str().into());
+        }
+    }
+    if edit.identity.is_some() && kind.as_deref() == Some("nic") {
+        device.shift_remove("hwaddr");
+    }
+}
+
+/// Whether a key holds the address of an interface.
+pub(super) fn is_address(key: &str) -> bool {
+    key.starts_with("volatile.") && key.ends_with(".hwaddr")
+}
+
+fn is_root(device: &Mapping) -> bool {
+    text(device, "path") == Some("/") && text(device, "source").is_none_or(str::is_empty)
+}
+
+/// Some daemons write the names of snapshots with that of their volume before it.
+fn short(name: &str) -> &str {
+    name.rsplit('/').next().unwrap_or(name)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Sequence(list) => list.is_empty(),
+        Value::Mapping(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+fn text<'m>(fields: &'m Mapping, key: &str) -> Option<&'m str> {
+    fields.get(key).and_then(Value::as_str)
+}
+
+fn yaml(fields: &Mapping) -> Result<String, DescriptionError> {
+    serde_norway::to_string(fields).map_err(|error| DescriptionError::Unreadable { reason: error.to_string() })
+}
