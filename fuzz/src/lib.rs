@@ -8,6 +8,7 @@ mod codecs;
 mod daemons;
 mod rebuilds;
 mod records;
+mod rewrites;
 mod rows;
 mod sealed;
 mod streams;
@@ -18,6 +19,7 @@ pub use codecs::codec;
 pub use daemons::answer;
 pub use rebuilds::rebuild;
 pub use records::{directory, frame, point, recipe, record};
+pub use rewrites::rewrite;
 pub use rows::index_row;
 pub use sealed::{keyslot, object, pack};
 pub use streams::{accept, import};
@@ -47,6 +49,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("rebuild", rebuild),
     ("recipe", recipe),
     ("record", record),
+    ("rewrite", rewrite),
     ("splitter", splitter),
 ];
 

@@ -324,6 +324,7 @@ fn exports(seeds: &mut Seeds) {
     ] {
         seeds.push(("accept", [index.as_bytes(), header.as_bytes(), paths.as_bytes()].join(&0xff)));
     }
+    rewrites(seeds);
     let export = [
         member(b'0', "backup/index.yaml", container.as_bytes()),
         member(b'5', "backup/container/", b""),
@@ -338,6 +339,43 @@ fn exports(seeds: &mut Seeds) {
     seeds.push(("import", b"\x28\xb5\x2f\xfd\x04\x00\x01\x00\x00".to_vec()));
     seeds.push(("import", b"\xfd7zXZ\0\0\x04".to_vec()));
     seeds.push(("import", [export, vec![0; 9000]].concat()));
+}
+
+/// Exports that are rewritten: every choice of what is made of them.
+fn rewrites(seeds: &mut Seeds) {
+    let container = "name: web1\npool: fast\nsnapshots:\n- s0\n- s1\nconfig:\n  container:\n    config:\n      \
+                     volatile.uuid: u\n      volatile.eth0.hwaddr: m\n      oci.cwd: \"0\"\n      user.a: 'no'\n    \
+                     devices:\n      data: {type: disk, pool: p, source: v}\n      eth0: {type: nic, network: \
+                     br0}\n    profiles:\n    - default\n  snapshots:\n  - name: s0\n    config: {user.a: \
+                     then}\n  - {name: s1}\n";
+    let version_2 = "name: web1\ntype: virtual-machine\nsnapshots: [s0]\nconfig:\n  version: 2\n  instance: {config: \
+                     {}}\n  pools: [{name: p}]\n  volumes: [{name: web1, snapshots: [{name: s0}]}]\n";
+    let volume = "{name: v, type: custom, snapshots: [s0], config: {volume: {config: {}}, volume_snapshots: [{name: \
+                  v/s0, config: {size: 1GiB}}]}}";
+    let trees = [
+        (container, "backup/snapshots/s0\nbackup/snapshots/s0/rootfs/a:\nbackup/container\nbackup/container/b:"),
+        (version_2, "backup/virtual-machine-snapshots/s0.img:\nbackup/virtual-machine\nbackup/virtual-machine.img:"),
+        (volume, "backup/volume-snapshots/s0/f:\nbackup/volume.img:"),
+    ];
+    for (index, paths) in trees {
+        for chosen in [0x10, 0x02, 0x08, 0x1e] {
+            let made = [index.as_bytes(), paths.as_bytes()].join(&0xff);
+            seeds.push(("rewrite", with(chosen, &made)));
+        }
+    }
+    let archive = [
+        member(b'0', "backup/index.yaml", container.as_bytes()),
+        member(b'5', "backup/snapshots/s0", b""),
+        member(b'x', "PaxHeaders.0/x", &record("path", b"backup/snapshots/s0/\xff")),
+        member(b'0', "x", b"content"),
+        member(b'1', "backup/snapshots/s0/hard", b""),
+        member(b'5', "backup/container", b""),
+        vec![0; 1024],
+    ]
+    .concat();
+    for chosen in [0x01, 0x09, 0x0d] {
+        seeds.push(("rewrite", with(chosen, &archive)));
+    }
 }
 
 /// One answer to each question, as daemons give them, and what else may stand in its place.

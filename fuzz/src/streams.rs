@@ -13,7 +13,7 @@ use holdall::store::MemoryStore;
 use holdall::tar::{Ending, Splitter};
 
 /// Between index, list of streams and paths in an input of [`accept`].
-const SEPARATOR: u8 = 0xff;
+pub(super) const SEPARATOR: u8 = 0xff;
 
 fn watch(stream: &[u8]) -> (Acceptor, Ending) {
     let (mut splitter, mut acceptor) = (Splitter::new(), Acceptor::new());
@@ -49,7 +49,7 @@ pub fn accept(data: &[u8]) {
     }
 }
 
-fn add(stream: &mut Vec<u8>, path: &[u8], content: &[u8]) {
+pub(super) fn add(stream: &mut Vec<u8>, path: &[u8], content: &[u8]) {
     let mut header = ::tar::Header::new_gnu();
     let name = &path[..path.len().min(100)];
     header.as_mut_bytes()[..name.len()].copy_from_slice(name);

@@ -10,7 +10,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_norway::{Mapping, Value};
 
 use crate::restore::keys::{KeyRules, Rule};
-use crate::restore::rewrite::{Kind, Selection};
 
 /// How daemons write "never".
 const NEVER: &str = "0001-01-01";
@@ -18,6 +17,45 @@ const NEVER: &str = "0001-01-01";
 /// What of an instance's own record one of its snapshots says, too.
 const OF_SNAPSHOTS: &[&str] =
     &["architecture", "config", "devices", "ephemeral", "expanded_config", "expanded_devices", "profiles"];
+
+/// What of an export is wanted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// All of it.
+    #[default]
+    Whole,
+    /// The main volume, without the daemon's snapshots.
+    NoSnapshots,
+    /// One of the daemon's snapshots, as if it were the main volume.
+    Snapshot(String),
+}
+
+/// Which kind of export it is: where its trees are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Container,
+    VirtualMachine,
+    /// A custom volume, of files or a block device.
+    Volume,
+}
+
+impl Kind {
+    pub(super) fn main(self) -> &'static str {
+        match self {
+            Self::Container => "backup/container",
+            Self::VirtualMachine => "backup/virtual-machine",
+            Self::Volume => "backup/volume",
+        }
+    }
+
+    pub(super) fn snapshots(self) -> &'static str {
+        match self {
+            Self::Container => "backup/snapshots/",
+            Self::VirtualMachine => "backup/virtual-machine-snapshots/",
+            Self::Volume => "backup/volume-snapshots/",
+        }
+    }
+}
 
 /// What is called otherwise on the target: old names and new ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -445,7 +483,8 @@ fn edit_config(
         }
     }
     let Some(identity) = edit.identity else { return };
-    config.retain(|key, _| !key.as_str().is_some_and(is_address));
+    // What runs was the other one: a daemon that starts must not start this one for it.
+    config.retain(|key, _| !key.as_str().is_some_and(|key| is_address(key) || key == "volatile.last_state.power"));
     let fresh = [
         ("volatile.uuid", &identity.uuid),
         ("volatile.uuid.generation", &identity.uuid),
@@ -505,4 +544,204 @@ fn text<'m>(fields: &'m Mapping, key: &str) -> Option<&'m str> {
 
 fn yaml(fields: &Mapping) -> Result<String, DescriptionError> {
     serde_norway::to_string(fields).map_err(|error| DescriptionError::Unreadable { reason: error.to_string() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::Flavor;
+    use crate::restore::keys::Origin;
+
+    const VERSION_2: &str = "
+name: web1
+pool: fast
+type: container
+snapshots: [s0]
+unknown: kept
+config:
+  version: 2
+  instance:
+    name: web1
+    config: {volatile.uuid: u, limits.cpu: \"2\"}
+    devices:
+      data: {type: disk, pool: slow, source: vol, path: /data}
+      eth0: {type: nic, network: br0}
+    expanded_devices:
+      data: {type: disk, pool: slow, source: vol, path: /data}
+      eth0: {type: nic, network: br0}
+      eth1: {type: nic, network: br1}
+      root: {type: disk, path: /, pool: fast}
+    profiles: [default]
+  snapshots:
+  - {name: s0, expires_at: 2027-06-01T00:00:00Z, config: {}, devices: {}, profiles: [old]}
+  - {name: gone, config: {}, profiles: [older]}
+  pools:
+  - {name: slow, driver: dir}
+  - {name: fast, driver: zfs}
+  profiles: []
+  volumes:
+  - {name: web1, type: custom, config: {}}
+  - name: web1
+    type: container
+    config: {size: 1GiB}
+    snapshots:
+    - {name: s0, config: {}}
+  - {name: vol, type: custom, config: {}}
+";
+
+    fn value(text: &str) -> Value {
+        serde_norway::from_str(text).unwrap()
+    }
+
+    fn edited(
+        maps: &Maps,
+        without: &BTreeSet<String>,
+        of_profiles: &BTreeSet<String>,
+        identity: Option<&Identity>,
+    ) -> (Index, Vec<String>) {
+        let mut index = Index::parse(VERSION_2.as_bytes()).unwrap();
+        let (set, keys) = (BTreeMap::new(), KeyRules::of(Flavor::Lxd, Origin::Foreign));
+        let remarks = index.edit(&Edit { maps, without, of_profiles, keys: &keys, identity, set: &set });
+        (index, remarks)
+    }
+
+    #[test]
+    fn an_index_of_version_2_becomes_one_of_version_1() {
+        let index = Index::parse(VERSION_2.as_bytes()).unwrap();
+        assert!(index.was_version_2());
+        assert_eq!(index.fields.get("unknown"), Some(&value("kept")));
+        let config = index.config().unwrap();
+        let keys: Vec<&str> = config.keys().filter_map(Value::as_str).collect();
+        assert_eq!(keys, ["snapshots", "profiles", "container", "pool", "volume", "volume_snapshots"]);
+        assert_eq!(config.get("pool"), Some(&value("{name: fast, driver: zfs}")));
+        assert_eq!(config.get("volume"), Some(&value("{name: web1, type: container, config: {size: 1GiB}}")));
+        assert_eq!(config.get("volume_snapshots"), Some(&value("[{name: s0, config: {}}]")));
+        assert_eq!(index.root_pool(), Some("fast"));
+        let again = Index::parse(index.to_yaml().unwrap().as_bytes()).unwrap();
+        assert!(!again.was_version_2() && again.fields == index.fields);
+    }
+
+    #[test]
+    fn a_volumes_index_of_version_2_keeps_its_snapshots() {
+        let text = "{name: v, type: custom, snapshots: [v0], config: {version: 2, volumes: [{name: v, type: custom, \
+                    config: {}, snapshots: [{name: v0, config: {}}]}]}}";
+        let index = Index::parse(text.as_bytes()).unwrap();
+        let expected = "{volume: {name: v, type: custom, config: {}}, volume_snapshots: [{name: v0, config: {}}]}";
+        assert_eq!(index.fields.get("config"), Some(&value(expected)));
+    }
+
+    #[test]
+    fn snapshots_that_were_not_exported_are_not_described() {
+        let index = Index::parse(VERSION_2.as_bytes()).unwrap();
+        let needs = index.needs();
+        assert_eq!(needs.profiles, ["default", "old"].map(str::to_owned).into());
+        assert_eq!(needs.networks, ["br0".to_owned()].into());
+        let volume = ("slow".to_owned(), "vol".to_owned());
+        assert_eq!(needs.volumes, [(volume, "data".to_owned())].into());
+        assert_eq!(index.expiries(), [("s0".to_owned(), "2027-06-01T00:00:00Z".to_owned())]);
+        assert_eq!(index.inherited_devices(), ["eth1", "root"].into());
+        let alone = Index::parse(VERSION_2.replace("snapshots: [s0]", "x: y").as_bytes()).unwrap();
+        assert_eq!(alone.config().unwrap().get("snapshots"), None);
+    }
+
+    #[test]
+    fn only_what_is_asked_for_changes() {
+        let maps = Maps {
+            networks: [("br0".to_owned(), "lxdbr0".to_owned())].into(),
+            pools: [("slow".to_owned(), "big".to_owned()), ("fast".to_owned(), "other".to_owned())].into(),
+            profiles: [("old".to_owned(), "new".to_owned())].into(),
+        };
+        let none = BTreeSet::new();
+        let (same, _) = edited(&Maps::default(), &none, &none, None);
+        assert_eq!(same, Index::parse(VERSION_2.as_bytes()).unwrap());
+        let (index, remarks) = edited(&maps, &none, &none, None);
+        assert_eq!(remarks, Vec::<String>::new());
+        let expected = VERSION_2
+            .replace("network: br0", "network: lxdbr0")
+            .replace("pool: slow, source", "pool: big, source")
+            .replace("profiles: [old]", "profiles: [new]");
+        assert_eq!(index, Index::parse(expected.as_bytes()).unwrap());
+    }
+
+    #[test]
+    fn a_device_of_a_profile_is_masked_and_one_of_its_own_goes() {
+        let without = ["data", "eth1"].map(str::to_owned).into();
+        let devices = |of_profiles: &BTreeSet<String>| {
+            let (index, _) = edited(&Maps::default(), &without, of_profiles, None);
+            index.main().unwrap().get("devices").unwrap().clone()
+        };
+        let masked = "{eth0: {type: nic, network: br0}, data: {type: none}, eth1: {type: none}}";
+        assert_eq!(devices(&without), value(masked));
+        assert_eq!(devices(&BTreeSet::new()), value("{eth0: {type: nic, network: br0}}"));
+    }
+
+    #[test]
+    fn an_identity_of_its_own_leaves_nothing_of_the_old_one() {
+        let mut index = Index::parse(
+            b"{name: x, snapshots: [s0], config: {container: {config: {volatile.uuid: u, volatile.eth0.hwaddr: m,
+              volatile.eth0.name: eth0, volatile.last_state.power: RUNNING}, devices: {eth0: {type: nic, hwaddr: n}}},
+              snapshots: [{name: s0, config: {volatile.uuid: u, volatile.cloud-init.instance-id: i}}]}}",
+        )
+        .unwrap();
+        assert_eq!(index.identity(), (Some("u"), ["m", "n"].into()));
+        let identity = Identity { uuid: "new".to_owned(), cloud_init: "id".to_owned() };
+        let (maps, none, set) = (Maps::default(), BTreeSet::new(), BTreeMap::new());
+        let keys = KeyRules::of(Flavor::Incus, Origin::Same);
+        let identity = Some(&identity);
+        index.edit(&Edit { maps: &maps, without: &none, of_profiles: &none, keys: &keys, identity, set: &set });
+        let expected = "{container: {config: {volatile.uuid: new, volatile.eth0.name: eth0},
+            devices: {eth0: {type: nic}}},
+            snapshots: [{name: s0, config: {volatile.uuid: new, volatile.cloud-init.instance-id: id}}]}";
+        assert_eq!(index.fields.get("config"), Some(&value(expected)));
+    }
+
+    #[test]
+    fn texts_that_yaml_could_take_for_something_else_stay_texts() {
+        let odd = [
+            "yes",
+            "0x1f",
+            "0777",
+            "1e3",
+            "~",
+            "null",
+            "2026-11-20",
+            "1:20",
+            " a\n  b\n",
+            "#x",
+            "- a",
+            "\u{85}",
+            "\u{2028}x\n",
+            "tab\there",
+            "a: b",
+            "'\"",
+            "",
+            "|",
+            "%x",
+            "\u{1f600}",
+            "\u{7f}",
+            "a\r\nb\r\n",
+        ];
+        let mut index = Index::parse(b"{name: x, config: {container: {config: {}}}}").unwrap();
+        let set: BTreeMap<String, String> =
+            odd.iter().enumerate().map(|(n, text)| (format!("user.{n:02}"), (*text).to_owned())).collect();
+        let (maps, none) = (Maps::default(), BTreeSet::new());
+        let keys = KeyRules::of(Flavor::Lxd, Origin::Same);
+        index.edit(&Edit { maps: &maps, without: &none, of_profiles: &none, keys: &keys, identity: None, set: &set });
+        for yaml in [index.to_yaml().unwrap(), index.description().unwrap()] {
+            let found: Value = serde_norway::from_str(&yaml).unwrap();
+            let container = found.get("config").unwrap_or(&found).get("container").unwrap();
+            for (n, text) in odd.iter().enumerate() {
+                let value = container.get("config").unwrap().get(format!("user.{n:02}").as_str());
+                assert_eq!(value.and_then(Value::as_str), Some(*text), "{yaml}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_index_is_refused_in_one_line() {
+        for text in ["", "[]", "name: x", "a: b: c", "{config: []}", "\u{0}"] {
+            let refused = Index::parse(text.as_bytes()).unwrap_err().to_string();
+            assert!(!refused.contains('\n'), "{refused}");
+        }
+    }
 }

@@ -11,10 +11,10 @@ use crate::daemon::{DaemonError, Flavor, ImportRequest, InstanceChange, Server, 
 use crate::id::{RandomError, random_bytes};
 use crate::limits::{IMPORT_INDEX_BYTES_MAX, IMPORT_KEYS_REFUSED_MAX};
 use crate::restore::attributes::IdMap;
-use crate::restore::description::{Edit, Identity, Index, is_address};
+use crate::restore::description::{Edit, Identity, Index, Kind, Selection, is_address};
 use crate::restore::keys::{KeyRules, Origin, unknown_key};
 use crate::restore::replace::{self, Swap};
-use crate::restore::rewrite::{Kind, Rewrite, Selection};
+use crate::restore::rewrite::Rewrite;
 use crate::restore::surroundings::Surroundings;
 use crate::restore::target::{
     Conflict, IdentityChoice, Job, RestoreError, Restored, object, require_free, require_room,

@@ -71,6 +71,9 @@ const UNKNOWN_TO_OLD_LXD_OF_DEVICES: &[&str] = &[
     ".last_state.vf.trusted",
 ];
 
+/// Keys of LXD itself that no Incus takes.
+const ONLY_LXD: &[&str] = &["volatile.apply_quota", "volatile.attached_volumes", "volatile.bus.mode"];
+
 /// What the two products call otherwise.
 const RENAMED: &[(&str, &str)] =
     &[("security.devlxd", "security.guestapi"), ("security.devlxd.images", "security.guestapi.images")];
@@ -108,6 +111,12 @@ impl KeyRules {
         Self { flavor: server.flavor, origin, catalogue, refused: BTreeSet::new() }
     }
 
+    /// The rules of a daemon of which nothing is known but its product.
+    #[cfg(any(test, feature = "testing"))]
+    pub(super) fn of(flavor: Flavor, origin: Origin) -> Self {
+        Self { flavor, origin, catalogue: None, refused: BTreeSet::new() }
+    }
+
     /// Whether the key was not known to be refused.
     pub(super) fn learn(&mut self, key: &str) -> bool {
         self.refused.insert(key.to_owned())
@@ -131,17 +140,23 @@ impl KeyRules {
     }
 
     fn takes(&self, key: &str) -> bool {
-        match (&self.catalogue, self.flavor) {
-            (Some(catalogue), _) => COMMON.contains(&key) || catalogue.iter().any(|pattern| matches(pattern, key)),
-            (None, Flavor::Lxd) => {
-                let of_device =
-                    key.starts_with("volatile.") && UNKNOWN_TO_OLD_LXD_OF_DEVICES.iter().any(|end| key.ends_with(end));
-                !of_device && !UNKNOWN_TO_OLD_LXD.iter().any(|pattern| begins(key, pattern))
-            }
-            // Every Incus has a catalogue. One that does not show it says itself what it does not take.
-            (None, Flavor::Incus) => true,
-        }
+        let Some(catalogue) = &self.catalogue else {
+            return match self.flavor {
+                Flavor::Lxd => !is_of_incus(key),
+                // Every Incus has a catalogue. One that does not show it says itself what it does not take.
+                Flavor::Incus => !ONLY_LXD.contains(&key),
+            };
+        };
+        // Of the keys that daemons set themselves a catalogue does not name all.
+        let is_unnamed = || key.starts_with("volatile.") && !is_of_incus(key) && !ONLY_LXD.contains(&key);
+        COMMON.contains(&key) || catalogue.iter().any(|pattern| matches(pattern, key)) || is_unnamed()
     }
+}
+
+/// Whether Incus may have set a key that an LXD 5.0 does not take.
+fn is_of_incus(key: &str) -> bool {
+    let of_device = key.starts_with("volatile.") && UNKNOWN_TO_OLD_LXD_OF_DEVICES.iter().any(|end| key.ends_with(end));
+    of_device || UNKNOWN_TO_OLD_LXD.iter().any(|pattern| begins(key, pattern))
 }
 
 /// Whether a key is the one of a list, or begins with it where that ends with a separator.
@@ -170,7 +185,7 @@ mod tests {
 
     fn rules(flavor: Flavor, catalogue: Option<&[&str]>) -> KeyRules {
         let catalogue = catalogue.map(|keys| keys.iter().map(|key| (*key).to_owned()).collect());
-        KeyRules { flavor, origin: Origin::Foreign, catalogue, refused: BTreeSet::new() }
+        KeyRules { catalogue, ..KeyRules::of(flavor, Origin::Foreign) }
     }
 
     #[test]
@@ -191,7 +206,10 @@ mod tests {
         for key in ["limits.cpu", "smbios11.x", "volatile.eth0.100.hwaddr", "volatile.last_state.idmap", "user.a"] {
             assert_eq!(rules.rule(key), Rule::Keep, "{key}");
         }
-        for key in ["limits.network.priority", "smbios11.", "volatile.eth0.name", "volatile..hwaddr"] {
+        for key in ["volatile.eth0.name", "volatile.new.key"] {
+            assert_eq!(rules.rule(key), Rule::Keep, "{key}");
+        }
+        for key in ["limits.network.priority", "smbios11.", "volatile.uuid.generation", "volatile.bus.mode"] {
             assert_eq!(rules.rule(key), Rule::Drop, "{key}");
         }
         assert_eq!(rules.rule("security.devlxd"), Rule::Rename("security.guestapi"));

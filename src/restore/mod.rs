@@ -12,12 +12,16 @@ mod rewrite;
 mod steps;
 mod surroundings;
 mod target;
+#[cfg(any(test, feature = "testing"))]
+mod trial;
 mod upload;
 mod volume;
 
-pub use description::{DescriptionError, Maps};
+pub use description::{DescriptionError, Maps, Selection};
 pub use export::{Digest, ExportError, Exported, export};
 pub use fetch::write_stream;
-pub use rewrite::{RewriteError, Selection};
+pub use rewrite::RewriteError;
 pub use steps::FetchError;
 pub use target::{Conflict, IdentityChoice, Lack, RestoreError, RestoreTarget, Restored, restore};
+#[cfg(any(test, feature = "testing"))]
+pub use trial::{Trial, rewritten};

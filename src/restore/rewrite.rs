@@ -6,22 +6,11 @@
 //! It holds the headers of one member and what nobody has taken yet. Content may go by unseen, as a reference.
 
 use crate::recipe::ChunkRef;
+use crate::restore::description::{DescriptionError, Index, Kind, Selection};
 use crate::tar::{self, BLOCK_BYTES, Ending, Event, Member, MemberKind, Splitter};
 
 /// Path of the index inside every export.
 pub(super) const INDEX_PATH: &[u8] = b"backup/index.yaml";
-
-/// What of an export is wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Selection {
-    /// All of it.
-    #[default]
-    Whole,
-    /// The main volume, without the daemon's snapshots.
-    NoSnapshots,
-    /// One of the daemon's snapshots, as if it were the main volume.
-    Snapshot(String),
-}
 
 /// Takes a stream step by step.
 pub(super) trait Machine {
@@ -58,33 +47,6 @@ pub enum RewriteError {
     },
 }
 
-/// Which kind of export it is: where its trees are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Container,
-    VirtualMachine,
-    /// A custom volume, of files or a block device.
-    Volume,
-}
-
-impl Kind {
-    fn main(self) -> &'static str {
-        match self {
-            Self::Container => "backup/container",
-            Self::VirtualMachine => "backup/virtual-machine",
-            Self::Volume => "backup/volume",
-        }
-    }
-
-    fn snapshots(self) -> &'static str {
-        match self {
-            Self::Container => "backup/snapshots/",
-            Self::VirtualMachine => "backup/virtual-machine-snapshots/",
-            Self::Volume => "backup/volume-snapshots/",
-        }
-    }
-}
-
 /// What is to come of a stream.
 #[derive(Debug, Clone)]
 pub(super) struct Rewrite {
@@ -96,6 +58,22 @@ pub(super) struct Rewrite {
     pub description: Option<String>,
     /// What the new members say of their time.
     pub mtime_seconds: i64,
+}
+
+impl Rewrite {
+    /// Makes a stream say this of itself.
+    pub(super) fn new(
+        kind: Kind,
+        selection: Selection,
+        index: &Index,
+        mtime_seconds: i64,
+    ) -> Result<Self, DescriptionError> {
+        let description = match kind {
+            Kind::Volume => None,
+            Kind::Container | Kind::VirtualMachine => Some(index.description()?),
+        };
+        Ok(Self { kind, selection, index: index.to_yaml()?, description, mtime_seconds })
+    }
 }
 
 /// A piece of the new stream.

@@ -1,7 +1,7 @@
 //! Restoring into a daemon: what may be asked for, what can come of it, and what is looked at before a byte is sent.
 //!
-//! Importing over an existing name damages what has it (`format-spec/point.md`, "Restore"), so the name must be free,
-//! and it is looked at again right before the upload.
+//! Importing over an existing name damages what has it (`reference/daemon-api.md` 5.4), so the name must be free, and
+//! it is looked at again right before the upload.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,8 +12,8 @@ use crate::limits::{EXPORT_INDEX_BYTES_MAX, IMPORT_INDEX_BYTES_MAX};
 use crate::monitor::Monitor;
 use crate::point::{Point, StreamForm};
 use crate::repo::Repository;
-use crate::restore::description::{DescriptionError, Index, Maps};
-use crate::restore::rewrite::{INDEX_PATH, Kind, Rewrite, Rewriter, Selection};
+use crate::restore::description::{DescriptionError, Index, Kind, Maps, Selection};
+use crate::restore::rewrite::{INDEX_PATH, Rewrite, Rewriter};
 use crate::restore::steps::{FetchError, measure, read_member};
 use crate::restore::{bucket, instance, volume};
 use crate::source::SourceKind;
@@ -339,21 +339,13 @@ impl Job<'_> {
 
     /// How the stream is to be changed so that it says this of itself.
     pub(super) fn rewrite(&self, index: &Index, kind: Kind) -> Result<Rewrite, RestoreError> {
-        let bad = |source| RestoreError::Index { label: self.label.to_owned(), source };
-        let yaml = index.to_yaml().map_err(bad)?;
-        if yaml.len() > IMPORT_INDEX_BYTES_MAX {
-            return Err(RestoreError::IndexTooLarge { label: self.label.to_owned(), bytes: yaml.len() });
+        let mtime_seconds = self.point.started.to_jiff().as_second();
+        let rewrite = Rewrite::new(kind, self.target.selection.clone(), index, mtime_seconds);
+        let rewrite = rewrite.map_err(|source| RestoreError::Index { label: self.label.to_owned(), source })?;
+        if rewrite.index.len() > IMPORT_INDEX_BYTES_MAX {
+            return Err(RestoreError::IndexTooLarge { label: self.label.to_owned(), bytes: rewrite.index.len() });
         }
-        Ok(Rewrite {
-            kind,
-            selection: self.target.selection.clone(),
-            index: yaml,
-            description: match kind {
-                Kind::Volume => None,
-                Kind::Container | Kind::VirtualMachine => Some(index.description().map_err(bad)?),
-            },
-            mtime_seconds: self.point.started.to_jiff().as_second(),
-        })
+        Ok(rewrite)
     }
 
     /// A machine that makes these changes.

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::daemon::{ImportForm, ImportRequest, Subject};
 use crate::point::StreamForm;
-use crate::restore::rewrite::{Kind, Selection};
+use crate::restore::description::{Kind, Selection};
 use crate::restore::target::{Job, Lack, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::{upload, upload_as_it_is};
 
