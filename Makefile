@@ -19,10 +19,11 @@ checkout := $(shell marker='$(CARGO_TARGET_DIR)/checkout'; \
 	if [ -d '$(CARGO_TARGET_DIR)' ] && [ "$$(cat "$$marker" 2>/dev/null)" != '$(CURDIR)' ]; then \
 		cargo clean --quiet --release --package holdall 2>/dev/null; echo '$(CURDIR)' >"$$marker"; fi)
 
-.PHONY: help setup demo test test-fast test-daemon bench compare-size fuzz fuzz-build fuzz-short clean-lab
+.PHONY: help setup demo deb test test-fast test-daemon bench compare-size fuzz fuzz-build fuzz-short clean-lab
 
 help:
 	@echo "make demo         back a container up, delete it, get it back (private daemon, a minute)"
+	@echo "make deb          a Debian package with the program, its manual, a systemd service and a timer"
 	@echo "make test         formatting, lints and every test, real daemons included"
 	@echo "make test-fast    the same without daemons"
 	@echo "make test-daemon  only the tests on real daemons (TESTS=name for some)"
@@ -38,6 +39,17 @@ setup:
 demo: setup
 	cargo build $(CARGO_FLAGS) --bin holdall
 	@PATH="$(CARGO_TARGET_DIR)/release:$$PATH" scripts/demo
+
+# The package goes to $(CARGO_TARGET_DIR)/debian. What stands in it besides the program is made by the program.
+deb: setup
+	cargo build $(CARGO_FLAGS) --bin holdall
+	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
+	@mkdir -p "$(CARGO_TARGET_DIR)/package/man"
+	@for shell in bash:holdall.bash zsh:_holdall fish:holdall.fish; do \
+		"$(CARGO_TARGET_DIR)/release/holdall" completions $${shell%%:*} \
+			>"$(CARGO_TARGET_DIR)/package/$${shell#*:}"; done
+	@"$(CARGO_TARGET_DIR)/release/holdall" man --to "$(CARGO_TARGET_DIR)/package/man"
+	cargo deb --no-build --locked
 
 test: test-fast fuzz-short
 	@$(MAKE) --no-print-directory test-daemon

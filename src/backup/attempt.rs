@@ -12,12 +12,12 @@ use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
 use crate::backup::pipeline::{Recorded, StreamError};
 use crate::backup::plan::{Plan, Planned};
+use crate::backup::rate::Limited;
 use crate::backup::run::Run;
+use crate::backup::sources::BackupOptions;
 use crate::backup::space;
 use crate::clock::Timestamp;
-use crate::daemon::{
-    Daemon, DaemonError, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject,
-};
+use crate::daemon::{Daemon, DaemonError, Export, ExportRequest, Mode, Progress, Route, Server, Snapshots, Subject};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
 use crate::point::{Consistency, Original, Point, REMARKS_MAX, SET_MAX, ServerRecord};
@@ -27,12 +27,14 @@ use crate::source::Source;
 /// How long a staged export may stay on the daemon if nobody deletes it, in microseconds: a day.
 const STAGED_MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
 
-/// What the user allows.
+/// What the user allows to be read while it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fuzzy {
-    /// A running virtual machine that can only be read live is not backed up.
+    /// Nothing: every point is at least what a power cut would have left.
     Refuse,
-    /// It is backed up and its point says so.
+    /// Files of running containers, but no disk of a running virtual machine, which may not be worth anything.
+    Files,
+    /// Everything, and its point says so.
     Allow,
 }
 
@@ -80,7 +82,10 @@ pub enum AttemptError {
         "The virtual machine runs, and its disk can only be read while it changes; stop it, or use --allow-fuzzy \
          for a point that may not boot"
     )]
-    WouldBeFuzzy,
+    FuzzyDisk,
+    /// Files that can only be read while they change.
+    #[error("It runs, and its files can only be read one after the other while they change; stop it or freeze it")]
+    FuzzyFiles,
     /// The staging area is too small.
     #[error("The daemon's staging area at {place} has {free} bytes free and the export needs about {needed}")]
     NoRoom {
@@ -129,8 +134,7 @@ pub(super) struct Circumstances<'c> {
     pub server: &'c ServerRecord,
     /// What the daemon says of itself.
     pub abilities: &'c Server,
-    pub fuzzy: Fuzzy,
-    pub staging: StagingCheck,
+    pub options: &'c BackupOptions,
     /// What is wanted of each source.
     pub plan: &'c Plan,
     /// Length of the newest stream of a source, where it can be read.
@@ -188,9 +192,7 @@ fn make(
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
-    if before.is_disk() && before.consistency(&before) == Consistency::Fuzzy && circumstances.fuzzy == Fuzzy::Refuse {
-        return Err(AttemptError::WouldBeFuzzy);
-    }
+    refuse_fuzzy(&before, before.consistency(&before), circumstances.options.fuzzy)?;
     if route == Route::Staged {
         check_room(circumstances, source, &subject, &before, &arrival)?;
     }
@@ -199,15 +201,17 @@ fn make(
         backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
         expires_at: later(started, STAGED_MICROS_MAX),
         snapshots: circumstances.snapshots(source),
-        layout: Layout::Plain,
+        layout: circumstances.options.layout,
         route,
     };
-    let (recorded, original) = stream(run, daemon, source, &request, &arrival)?;
+    let (recorded, original) =
+        stream(run, daemon, source, &request, (&arrival, circumstances.options.bytes_per_second))?;
     let proof = arrival.judge(&recorded).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
     let remarks = compare(&subject, &before, &after, &proof)?;
     let consistency = before.consistency(&after);
+    refuse_fuzzy(&before, consistency, circumstances.options.fuzzy)?;
     Ok(Point {
         run: run.id,
         source: source.clone(),
@@ -226,13 +230,22 @@ fn make(
     })
 }
 
+/// Whether it may be read while it changes, if that is what it comes to.
+fn refuse_fuzzy(look: &Look, consistency: Consistency, allowed: Fuzzy) -> Result<(), AttemptError> {
+    match (consistency, allowed, look.is_disk()) {
+        (Consistency::Fuzzy, Fuzzy::Refuse | Fuzzy::Files, true) => Err(AttemptError::FuzzyDisk),
+        (Consistency::Fuzzy, Fuzzy::Refuse, false) => Err(AttemptError::FuzzyFiles),
+        _ => Ok(()),
+    }
+}
+
 /// Exports and stores the stream.
 fn stream(
     run: &mut Run<'_>,
     daemon: &dyn Daemon,
     source: &Source,
     request: &ExportRequest,
-    arrival: &Arrival,
+    (arrival, bytes_per_second): (&Arrival, Option<u64>),
 ) -> Result<(Recorded, Option<Original>), AttemptError> {
     let monitor = run.monitor;
     let object = source.to_string();
@@ -244,7 +257,8 @@ fn stream(
     // How long it will be is known of what is stored as it comes.
     let length = if *arrival == Arrival::CompressedExport { None } else { export.length().or(arrival.len()) };
     monitor.event(Event::Started { object: object.clone(), bytes: length });
-    let recorded = match arrival.record(run.repository, &mut run.writer, &mut export, monitor) {
+    let mut limited = Limited::new(&mut export, bytes_per_second, monitor);
+    let recorded = match arrival.record(run.repository, &mut run.writer, &mut limited, monitor) {
         Ok(recorded) => recorded,
         Err(StreamError::Read { source, .. }) => return Err(unread(source, export, &object)),
         Err(StreamError::Store(error)) => return Err(error.into()),
@@ -316,14 +330,14 @@ fn check_room(
     before: &Look,
     arrival: &Arrival,
 ) -> Result<(), AttemptError> {
-    if circumstances.staging == StagingCheck::Skipped {
+    if circumstances.options.staging == StagingCheck::Skipped {
         return Ok(());
     }
     let staging = circumstances.daemon.staging(subject.project())?;
     let last = arrival.len().or_else(|| (circumstances.last_stream)(source));
     let snapshots = if circumstances.snapshots(source) == Snapshots::Omit { 0 } else { before.snapshots().len() };
-    let directory = staging.daemon_directory.as_deref().and_then(|daemon| before.directory(daemon));
-    let needed = space::needed(directory.as_deref(), snapshots, last);
+    let place = staging.daemon_directory.as_deref().and_then(|daemon| before.place(daemon));
+    let needed = space::needed(place.as_ref(), snapshots, last);
     match (staging.free_bytes, needed) {
         (Some(free), Some(needed)) if free >= needed => Ok(()),
         (Some(free), Some(needed)) => {

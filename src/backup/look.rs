@@ -3,9 +3,10 @@
 //! Instances, custom volumes and buckets are told from their successors, described and judged by the same rules; what
 //! differs between them stands here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::backup::arrival::Arrival;
+use crate::backup::space::Place;
 use crate::daemon::{
     Bucket, BucketSummary, Daemon, DaemonError, Instance, InstanceKind, Server, Status, Subject, Volume, VolumeContent,
     VolumeSummary,
@@ -153,7 +154,7 @@ impl Look {
     }
 
     /// Where it lies below the daemon's directory.
-    pub(super) fn directory(&self, daemon: &Path) -> Option<PathBuf> {
+    pub(super) fn place(&self, daemon: &Path) -> Option<Place> {
         let (pool, kind, name) = match self {
             Self::Instance(instance) => {
                 let summary = &instance.summary;
@@ -177,7 +178,8 @@ impl Look {
                 (&summary.pool, "buckets", format!("{}_{}", summary.project, summary.name))
             }
         };
-        Some(daemon.join("storage-pools").join(pool).join(kind).join(name))
+        let directory = daemon.join("storage-pools").join(pool).join(kind).join(name);
+        Some(Place { directory, is_plain: matches!(self.driver(), Some("dir" | "btrfs")) })
     }
 
     /// The daemon's description, for the point.

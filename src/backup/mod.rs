@@ -16,6 +16,7 @@ mod look;
 mod original;
 mod pipeline;
 mod plan;
+mod rate;
 mod run;
 mod sources;
 mod space;

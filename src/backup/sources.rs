@@ -10,7 +10,7 @@ use crate::backup::leftovers;
 use crate::backup::plan::{Plan, Planned, Planner};
 use crate::backup::run::{Run, Scope, Summary};
 use crate::clock::Clock;
-use crate::daemon::{Access, Daemon, DaemonError, Route, Snapshots};
+use crate::daemon::{Access, Daemon, DaemonError, Layout, Route, Snapshots};
 use crate::monitor::{Event, Monitor};
 use crate::repo::{Catalog, RepoError, Repository};
 use crate::source::{Selector, Source};
@@ -31,12 +31,17 @@ pub struct BackupOptions {
     pub server_name: Option<String>,
     /// What another certificate under that name means.
     pub adopt: Adopt,
-    /// Whether a running virtual machine may be read live.
+    /// What may be read while it changes.
     pub fuzzy: Fuzzy,
     /// Whether an unknown staging area is tried.
     pub staging: StagingCheck,
     /// Whether the daemon's snapshots are part of the points.
     pub snapshots: Snapshots,
+    /// Files, or the storage driver's own streams where it has such: smaller to make, but they go back into a pool of
+    /// the same driver only, hold no files that could be taken out, and deduplicate less.
+    pub layout: Layout,
+    /// The most bytes that are read from the daemon in a second.
+    pub bytes_per_second: Option<u64>,
     /// What is left out of a run over everything.
     pub exclude: Vec<Selector>,
 }
@@ -46,9 +51,11 @@ impl Default for BackupOptions {
         Self {
             server_name: None,
             adopt: Adopt::Refuse,
-            fuzzy: Fuzzy::Refuse,
+            fuzzy: Fuzzy::Files,
             staging: StagingCheck::Required,
             snapshots: Snapshots::Include,
+            layout: Layout::Plain,
+            bytes_per_second: None,
             exclude: Vec::new(),
         }
     }
@@ -122,8 +129,7 @@ pub fn back_up(
         daemon,
         server: &record,
         abilities: &server,
-        fuzzy: options.fuzzy,
-        staging: options.staging,
+        options,
         plan: &plan,
         last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
     };
@@ -248,9 +254,17 @@ fn one(
 fn reason(error: &AttemptError, before: Option<String>) -> String {
     let last = describe(error);
     match before {
-        Some(before) if before != last => format!("{last} (the attempt before it: {before})"),
+        Some(before) if without_ids(&before) != without_ids(&last) => {
+            format!("{last} (the attempt before it: {before})")
+        }
         _ => last,
     }
+}
+
+/// A message without what differs from attempt to attempt: the daemon may name the backup that it was to make.
+fn without_ids(message: &str) -> String {
+    let is_word = |word: &&str| word.len() < 16 || !word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    message.split(|one: char| !one.is_ascii_alphanumeric()).filter(is_word).collect()
 }
 
 /// The message with what caused it, in one line.

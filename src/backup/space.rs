@@ -4,14 +4,28 @@
 //! point's stream, and a walk of the source's directory for each snapshot and the source itself.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// Bytes that an export is expected to have, with a tenth to spare; `None` where nothing is known. `directory` is where
-/// the source lies, if that is known.
-pub(super) fn needed(directory: Option<&Path>, snapshots: usize, last_stream: Option<u64>) -> Option<u64> {
-    // An empty directory is a mount that other namespaces see and this one does not: nothing is known then.
-    let seen = directory.filter(|directory| fs::read_dir(directory).is_ok_and(|mut entries| entries.next().is_some()));
-    let walked = seen.map(|directory| walk(directory).saturating_mul(snapshots as u64 + 1));
+/// Bytes of an export of nothing: its index and the daemon's descriptions, snapshots included.
+const LEAST_BYTES: u64 = 1 << 20;
+
+/// Where a source lies.
+pub(super) struct Place {
+    pub directory: PathBuf,
+    /// Whether it lies there always. Of other drivers a directory is empty while nothing is mounted on it, and may
+    /// stay so in this namespace of mounts when something is.
+    pub is_plain: bool,
+}
+
+/// Bytes that an export is expected to have, with a tenth to spare; `None` where nothing is known. `place` is where the
+/// source lies, if that is known.
+pub(super) fn needed(place: Option<&Place>, snapshots: usize, last_stream: Option<u64>) -> Option<u64> {
+    let can_be_seen = |place: &&Place| {
+        fs::read_dir(&place.directory).is_ok_and(|mut entries| place.is_plain || entries.next().is_some())
+    };
+    let seen = place.filter(can_be_seen);
+    let walked = seen.map(|place| walk(&place.directory).saturating_mul(snapshots as u64 + 1));
+    let walked = walked.map(|bytes| bytes.saturating_add(LEAST_BYTES));
     let last = last_stream.map(|bytes| bytes.saturating_add(bytes / 5));
     walked.max(last).map(|bytes| bytes.saturating_add(bytes / 10))
 }
@@ -39,6 +53,17 @@ fn walk(directory: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_empty_directory_is_an_empty_source_only_where_none_is_mounted() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |is_plain| Place { directory: directory.path().to_owned(), is_plain };
+        assert_eq!(needed(Some(&place(false)), 1, None), None);
+        assert_eq!(needed(Some(&place(false)), 1, Some(10_000_000)), Some(13_200_000));
+        assert_eq!(needed(Some(&place(true)), 1, None), Some(LEAST_BYTES + LEAST_BYTES / 10));
+        let gone = Place { directory: directory.path().join("gone"), is_plain: true };
+        assert_eq!(needed(Some(&gone), 1, None), None);
+    }
 
     #[test]
     fn a_walk_counts_headers_and_padded_contents() {

@@ -69,3 +69,24 @@ fn the_version_is_the_packages() {
     let version = Ran::of(&mut Bench::empty().bare(&["--version"])).succeeds().out;
     assert_eq!(version, format!("holdall {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn shells_and_manuals_know_every_command() {
+    let bench = Bench::empty();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = bench.bare(&["completions", shell]).output().unwrap();
+        let script = String::from_utf8(script.stdout).unwrap();
+        assert!(script.contains("restore") && script.contains("map-network"), "{shell}");
+    }
+    std::fs::create_dir(bench.path("man")).unwrap();
+    Ran::of(&mut bench.bare(&["man", "--to", "man"])).succeeds();
+    let pages = bench.names("man");
+    for page in ["holdall.1", "holdall-restore.1", "holdall-key-add.1", "holdall-source-rename.1"] {
+        assert!(pages.iter().any(|name| name == page), "{pages:?}");
+    }
+    let page = String::from_utf8(bench.read("man/holdall-key-add.1")).unwrap();
+    assert!(page.contains("recovery") && page.contains("holdall key add"), "{page}");
+    let page = Ran::of(&mut bench.bare(&["man"])).succeeds().out;
+    assert!(page.contains("Deduplicating, encrypted backups"), "{page}");
+    Ran::of(&mut bench.bare(&["man", "--to", "nowhere"])).fails(1, &["nowhere"]);
+}

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -40,8 +40,23 @@ pub fn new_noise(path: &Path) {
 
 /// Length and digest of a file.
 pub fn content(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    format!("{} bytes {}", bytes.len(), blake3::hash(&bytes))
+    let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(file).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    format!("{} bytes {}", hasher.count(), hasher.finalize())
+}
+
+/// Writes so many pieces of noise of a mebibyte each all over an image of that length.
+pub fn scatter(image: &Path, len: u64, pieces: u64) {
+    let file = File::options().write(true).open(image).unwrap_or_else(|error| panic!("{}: {error}", image.display()));
+    for piece in 0..pieces {
+        file.write_all_at(&random_bytes(MIB), piece * (len / pieces) / MIB * MIB).expect("the image takes it");
+    }
+}
+
+/// Bytes that a file takes on its disk.
+pub fn allocated(path: &Path) -> u64 {
+    fs::metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).blocks() * 512
 }
 
 fn image(lab: &Lab, pool: Pool, machine: &str) -> PathBuf {

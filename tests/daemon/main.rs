@@ -6,6 +6,7 @@ mod discs;
 mod holdall;
 mod lab;
 mod machines;
+mod nightly;
 mod product;
 mod tree;
 mod volumes;

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::holdall::{Holdall, said};
@@ -32,6 +32,13 @@ pub fn random_pause(max: u64) -> Duration {
     let seed = fs::read("/proc/sys/kernel/random/uuid").expect("random text");
     let number = seed.iter().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(*byte)));
     Duration::from_millis(number % max)
+}
+
+/// Kills a run at a moment that differs from round to round, up to `max` milliseconds from now.
+pub fn kill_at_some_moment(mut run: Child, max: u64) {
+    std::thread::sleep(random_pause(max));
+    let _ = run.kill();
+    let _ = run.wait();
 }
 
 /// Files of every sort that an export can carry, in a stopped container.
@@ -302,10 +309,7 @@ fn a_killed_backup_leaves_nothing(product: Product) {
     launch_large(&lab, "c");
     lab.run(&["stop", "--force", "c"]);
     for _ in 0..rounds(4) {
-        let mut backup = holdall.starts(&["backup", "c"]);
-        std::thread::sleep(random_pause(1500));
-        let _ = backup.kill();
-        let _ = backup.wait();
+        kill_at_some_moment(holdall.starts(&["backup", "c"]), 1500);
         holdall.succeeds(&["check"]);
     }
     holdall.succeeds(&["backup", "c"]);
@@ -334,10 +338,7 @@ fn a_killed_restore_leaves_nothing_but_a_whole_instance_or_none(product: Product
     let before = tree::read(&rootfs(&lab, Pool::Dir, "c"));
     for round in 0..rounds(4) {
         let name = format!("r{round}");
-        let mut restore = holdall.starts(&["restore", "c", "--as", &name]);
-        std::thread::sleep(random_pause(1200));
-        let _ = restore.kill();
-        let _ = restore.wait();
+        kill_at_some_moment(holdall.starts(&["restore", "c", "--as", &name]), 1200);
         lab.wait_for_operations();
         let found = lab.try_run(&["info", &name]).status.success();
         if found {

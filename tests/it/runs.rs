@@ -44,7 +44,7 @@ fn hooks_run_in_the_instance_around_its_export() {
     daemon.add(&hooked("web1", "Running"));
     let summary = run(&repository, &daemon);
     assert_eq!((summary.failed, summary.problems, summary.made.len()), (vec![], vec![], 1));
-    let expected = ["execute \"freeze\" in default/web1", "export", "execute \"thaw\" in default/web1"];
+    let expected = ["execute \"freeze\" in default/web1", "stream", "execute \"thaw\" in default/web1"];
     assert_eq!(calls(&daemon), expected);
 }
 
@@ -52,7 +52,7 @@ fn hooks_run_in_the_instance_around_its_export() {
 fn hooks_of_a_stopped_instance_do_not_run() {
     let (repository, daemon) = (new(), FakeDaemon::new(Flavor::Incus));
     daemon.add(&hooked("web1", "Stopped"));
-    assert_eq!((run(&repository, &daemon).made.len(), calls(&daemon)), (1, vec!["export".to_owned()]));
+    assert_eq!((run(&repository, &daemon).made.len(), calls(&daemon)), (1, vec!["stream".to_owned()]));
 }
 
 #[test]
@@ -78,12 +78,13 @@ fn it_is_put_right_after_a_failed_export_and_a_failure_at_that_is_a_problem_besi
 
     let (repository, daemon) = (new(), FakeDaemon::new(Flavor::Incus));
     daemon.add(&hooked("web1", "Running"));
-    for _ in 0..3 {
-        daemon.fault("default", "web1", &[Fault::ReplaceInstance]);
-    }
+    daemon.fault("default", "web1", &[Fault::DeleteSnapshot("s0".into()), Fault::ReplaceInstance]);
+    daemon.fault("default", "web1", &[Fault::RenameInstance("www".into())]);
     let summary = run(&repository, &daemon);
     assert_eq!((summary.made.len(), summary.failed.len()), (0, 1));
-    assert_eq!(calls(&daemon).last().unwrap(), "execute \"thaw\" in default/web1");
+    // It has another name by now, which is said, too.
+    assert!(summary.problems[0].message.contains("Its hook after the backup could not be run"));
+    assert!(calls(&daemon).iter().filter(|call| *call == "stream").count() >= 2);
 }
 
 /// Notes what it was asked for, and fails before these.

@@ -96,6 +96,24 @@ pub enum Command {
     /// Add, list, remove and change the keys that open the repository
     #[command(subcommand)]
     Key(Key),
+    /// Print what makes a shell complete these commands
+    ///
+    /// For bash, "holdall completions bash >/usr/share/bash-completion/completions/holdall".
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    Man(Man),
+}
+
+/// Print the manual
+///
+/// Without --to it is that of the program itself; with it, that of every command is written, too.
+#[derive(Arguments)]
+pub struct Man {
+    /// Write a page for every command into this directory
+    #[arg(long, value_name = "DIR")]
+    pub to: Option<PathBuf>,
 }
 
 /// Make a repository in an empty directory
@@ -129,9 +147,18 @@ pub struct Backup {
     /// Say what would be backed up, how and why, and do nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Accept a running instance whose files change while they are read
-    #[arg(long)]
+    /// Accept a running virtual machine whose disk changes while it is read
+    #[arg(long, conflicts_with = "consistent")]
     pub allow_fuzzy: bool,
+    /// Refuse what can only be read while it changes, running containers on plain directories, too
+    #[arg(long)]
+    pub consistent: bool,
+    /// Take the storage driver's own streams, which go back into a pool of the same driver only
+    #[arg(long)]
+    pub optimized: bool,
+    /// Read at most this much from the daemon in a second: 50MiB [default: limit_rate in the settings, or no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub limit_rate: Option<u64>,
     /// Begin even if it cannot be known whether the daemon has room for the export
     #[arg(long)]
     pub unchecked_staging: bool,
@@ -390,6 +417,31 @@ pub struct Status {
     pub server_name: Option<String>,
 }
 
+/// A number of bytes such as `50MiB`, `1.5GB` or `1000`.
+pub fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || format!("{text:?} is no size: use 50MiB, 200kB or 1000000");
+    let digits = text.len() - text.trim_start_matches(|one: char| one.is_ascii_digit() || one == '.').len();
+    let (number, unit) = text.split_at(digits);
+    let (power, step) = match unit.trim() {
+        "" | "B" => (0, 1),
+        "kB" | "KB" => (1, 1000),
+        "MB" => (2, 1000),
+        "GB" => (3, 1000),
+        "K" | "KiB" => (1, 1024),
+        "M" | "MiB" => (2, 1024),
+        "G" | "GiB" => (3, 1024),
+        _ => return Err(wrong()),
+    };
+    let unit: u64 = u64::pow(step, power);
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let whole: u64 = whole.parse().map_err(|_| wrong())?;
+    let fraction = fraction.get(..fraction.len().min(6)).unwrap_or_default();
+    let tenths: u64 = fraction.parse().map_err(|_| wrong())?;
+    let part = u64::pow(10, u32::try_from(fraction.len()).map_err(|_| wrong())?);
+    let bytes = whole.checked_mul(unit).and_then(|bytes| bytes.checked_add(unit * tenths / part));
+    bytes.filter(|bytes| *bytes > 0).ok_or_else(wrong)
+}
+
 /// A time such as `26h`; days have 24 hours.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no time: use 26h, 90m or 2days");
@@ -495,4 +547,29 @@ pub struct NewKeyArgs {
     /// Read the new passphrase from this file of one line
     #[arg(long, value_name = "FILE")]
     pub new_password_file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        let sizes = [("1000", 1000), ("50MiB", 50 << 20), ("1.5GB", 1_500_000_000), ("0.5K", 512), ("2 kB", 2000)];
+        for (text, bytes) in sizes {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "0", "MiB", "1.2.3M", "-5", "5TB", "99999999999999999999", "18446744073709551615GiB", "1."] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_are_read_with_their_units() {
+        assert_eq!(parse_age("26h"), Ok(Duration::from_hours(26)));
+        assert_eq!(parse_age("2days"), Ok(Duration::from_hours(48)));
+        for wrong in ["", "soon", "26", "-2h"] {
+            assert!(parse_age(wrong).is_err(), "{wrong}");
+        }
+    }
 }

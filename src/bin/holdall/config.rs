@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use holdall::daemon::SocketHints;
 use holdall::source::Selector;
 
-use crate::args::{Global, parse_age};
+use crate::args::{Global, parse_age, parse_size};
 use crate::error::{CliError, Code};
 use crate::hooks::Hook;
 
@@ -54,6 +54,8 @@ pub struct Settings {
     pub server_name: Option<String>,
     /// How old a source's newest point may be before `status` calls it late.
     pub max_age: Option<Duration>,
+    /// The most bytes that are read from the daemon in a second.
+    pub limit_rate: Option<u64>,
     /// What `backup --all` leaves out.
     pub exclude: Vec<Selector>,
     /// Commands around the backup of a set.
@@ -180,6 +182,8 @@ struct SettingsFile {
     server_name: Option<String>,
     #[serde(default, deserialize_with = "age")]
     max_age: Option<Duration>,
+    #[serde(default, deserialize_with = "bytes")]
+    limit_rate: Option<u64>,
     #[serde(default, deserialize_with = "selectors")]
     exclude: Vec<Selector>,
     #[serde(default, rename = "hook")]
@@ -209,6 +213,12 @@ impl HookEntry {
 fn selectors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Selector>, D::Error> {
     let texts: Vec<String> = Vec::deserialize(from)?;
     texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+}
+
+/// A size as people write it: `50MiB`.
+fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let text = String::deserialize(from)?;
+    parse_size(&text).map(Some).map_err(D::Error::custom)
 }
 
 /// A time as people write it: `26h`.
@@ -281,6 +291,7 @@ fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Resu
         server: global.server.clone().or(file.server),
         server_name: file.server_name,
         max_age: file.max_age,
+        limit_rate: file.limit_rate,
         exclude: file.exclude,
         hooks: file.hooks.into_iter().map(HookEntry::hook).collect(),
     })
@@ -335,6 +346,14 @@ mod tests {
         assert_eq!(settings.repository().unwrap(), Path::new("/etc/holdall/repo"));
         assert_eq!(settings.key, Some(KeySource::PasswordFile("/etc/holdall/password".into())));
         assert_eq!(settings.server_name.as_deref(), Some("lab"));
+        let hook =
+            "[[hook]]\nsources = [\"web1\"]\nbefore = \"true\"\ntime_limit = \"90s\"\n[[hook]]\nafter = \"false\"";
+        let settings = merge(&global(&[]), &Environment::default(), file(hook)).unwrap();
+        let [one, other] = &settings.hooks[..] else { panic!("two hooks") };
+        assert_eq!((one.time_limit.as_secs(), one.sources.len(), other.time_limit), (90, 1, HOOK_TIME));
+        let text = "limit_rate = \"1MiB\"\nexclude = [\"volume:default/tmp\"]";
+        let settings = merge(&global(&[]), &Environment::default(), file(text)).unwrap();
+        assert_eq!((settings.limit_rate, settings.exclude.len()), (Some(1 << 20), 1));
         let settings = merge(&global(&[]), &Environment::default(), file("max_age = \"1day 2h\"")).unwrap();
         assert_eq!(settings.max_age, Some(Duration::from_hours(26)));
     }

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Commands that belong to some sources.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Around which sources it runs: a set is meant by its instance, or by a volume that is saved alone. None means all.
+    /// Around which sources it runs: a set is meant by its instance, or by a volume that is saved alone. None is all.
     pub sources: Vec<Selector>,
     /// Makes ready.
     pub before: Option<String>,

@@ -4,6 +4,7 @@
 //! [`Fault`]s are scripted per instance and attempt. Records what was imported and which calls were made, so that tests
 //! can compare. Clones share one state.
 
+mod stream;
 mod tarball;
 #[cfg(test)]
 mod tests;
@@ -15,14 +16,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use self::stream::FakeStream;
 pub use self::tarball::FakeInstance;
 use self::tarball::NEVER;
 use super::error::DaemonError;
 use super::model::WireInstance;
 use super::{
-    BackupEntry, Bucket, BucketListing, Completion, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance,
-    InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Script, Server, Snapshots,
-    Staging, Subject, Verdict, Volume, VolumeListing,
+    BackupEntry, Bucket, BucketListing, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance, InstanceChange,
+    Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Script, Server, Snapshots, Staging, Subject,
+    Volume, VolumeListing,
 };
 
 /// What goes wrong during one attempt at an export or an import.
@@ -636,92 +638,4 @@ fn unpack(request: &ImportRequest, bytes: &[u8]) -> Result<Kept, String> {
         set(snapshot, "expires_at", NEVER.into());
     }
     Ok(Kept { object, snapshots, export: bytes.to_vec(), export_instance_only: bytes.to_vec() })
-}
-
-struct FakeStream {
-    daemon: FakeDaemon,
-    request: ExportRequest,
-    object: String,
-    mode: Mode,
-    bytes: Vec<u8>,
-    position: usize,
-    faults: Vec<Fault>,
-    begun: bool,
-}
-
-impl FakeStream {
-    fn cut(&self) -> DaemonError {
-        let words = self.faults.iter().find_map(|fault| match fault {
-            Fault::OperationFails(words) => Some(words.clone()),
-            _ => None,
-        });
-        let (object, received) = (self.object.clone(), self.position as u64);
-        DaemonError::Cut { object, received, words: words.unwrap_or_default(), source: None }
-    }
-
-    /// Where the stream ends and whether it breaks there.
-    fn end(&self) -> (usize, bool) {
-        let at = |position: &u64| usize::try_from(*position).unwrap_or(usize::MAX).min(self.bytes.len());
-        let fault = self.faults.iter().find_map(|fault| match fault {
-            Fault::CutAt(position) => Some((at(position), true)),
-            Fault::EndAt(position) => Some((at(position), false)),
-            _ => None,
-        });
-        fault.unwrap_or((self.bytes.len(), false))
-    }
-}
-
-impl Read for FakeStream {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.begun {
-            self.begun = true;
-            self.daemon
-                .state()
-                .interfere(&key(self.request.subject.project(), self.request.subject.name()), &self.faults);
-        }
-        let (end, broken) = self.end();
-        let count = buffer.len().min(end - self.position);
-        if let (Some(target), Some(source)) =
-            (buffer.get_mut(..count), self.bytes.get(self.position..self.position + count))
-        {
-            target.copy_from_slice(source);
-        }
-        self.position += count;
-        if count == 0 && broken && !buffer.is_empty() { Err(self.cut().into_io()) } else { Ok(count) }
-    }
-}
-
-impl Export for FakeStream {
-    fn mode(&self) -> Mode {
-        self.mode
-    }
-
-    fn length(&self) -> Option<u64> {
-        (self.mode == Mode::Staged).then_some(self.bytes.len() as u64)
-    }
-
-    fn finish(self: Box<Self>) -> Result<Completion, DaemonError> {
-        let (end, broken) = self.end();
-        if broken || self.position < end || (self.mode == Mode::Staged && end < self.bytes.len()) {
-            return Err(self.cut());
-        }
-        for fault in &self.faults {
-            if let Fault::OperationFails(words) = fault {
-                return Err(DaemonError::failure(&self.object, words));
-            }
-        }
-        let operation = if self.faults.contains(&Fault::OperationUnseen) { Verdict::Unseen } else { Verdict::Success };
-        let stays = self.mode == Mode::Staged && self.faults.contains(&Fault::LeftoverStays);
-        let leftover = stays.then(|| DaemonError::failure(&self.object, "Device or resource busy"));
-        Ok(Completion { mode: self.mode, bytes: self.position as u64, operation, leftover })
-    }
-}
-
-impl Drop for FakeStream {
-    fn drop(&mut self) {
-        if self.mode == Mode::Staged && !self.faults.contains(&Fault::LeftoverStays) {
-            let subject = &self.request.subject;
-            self.daemon.state().drop_backup(subject.project(), subject.name(), &self.request.backup_name);
-        }
-    }
 }

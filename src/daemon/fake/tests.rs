@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::daemon::Layout;
+use crate::daemon::{Completion, Layout};
 
 fn web1() -> FakeInstance {
     FakeInstance::container("web1")

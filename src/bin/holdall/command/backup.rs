@@ -2,7 +2,7 @@
 
 use holdall::backup::{Adopt, BackupOptions, Fuzzy, Host, Selection, StagingCheck, Summary, back_up, plan};
 use holdall::clock::SystemClock;
-use holdall::daemon::{Daemon, Snapshots};
+use holdall::daemon::{Daemon, Layout, Snapshots};
 
 use crate::args::Backup;
 use crate::command::made;
@@ -20,7 +20,13 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     let options = BackupOptions {
         server_name: args.server_name.or_else(|| settings.server_name.clone()),
         adopt: if args.adopt { Adopt::Accept } else { Adopt::Refuse },
-        fuzzy: if args.allow_fuzzy { Fuzzy::Allow } else { Fuzzy::Refuse },
+        fuzzy: match (args.allow_fuzzy, args.consistent) {
+            (true, _) => Fuzzy::Allow,
+            (false, true) => Fuzzy::Refuse,
+            (false, false) => Fuzzy::Files,
+        },
+        layout: if args.optimized { Layout::Optimized } else { Layout::Plain },
+        bytes_per_second: args.limit_rate.or(settings.limit_rate),
         staging: if args.unchecked_staging { StagingCheck::Skipped } else { StagingCheck::Required },
         snapshots: if args.no_snapshots { Snapshots::Omit } else { Snapshots::Include },
         exclude: settings.exclude.clone(),

@@ -2,6 +2,7 @@
 
 mod backup;
 mod check;
+mod completions;
 mod diff;
 mod export;
 mod extract;
@@ -11,6 +12,7 @@ mod key;
 mod list;
 mod ls;
 mod made;
+mod man;
 mod restore;
 mod show;
 mod source;
@@ -24,8 +26,15 @@ use crate::output::Output;
 
 /// Runs what was typed.
 pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
+    match &args.command {
+        // Packages are built where there are no settings.
+        Command::Completions { shell } => return completions::run(*shell),
+        Command::Man(man) => return man::run(man),
+        _ => {}
+    }
     let settings = Settings::load(&args.global)?;
     match args.command {
+        Command::Completions { .. } | Command::Man(_) => Ok(()),
         Command::Init(init) => init::run(&init, &settings, output),
         Command::Backup(backup) => backup::run(backup, &settings, output),
         Command::List(list) => list::run(&list, &settings, output),
