@@ -13,7 +13,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`id`], [`limits`], [`codec`], [`clock`], [`source`], [`monitor`] | words; everybody may use them |
-//! | [`tar`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | formats: bytes in, bytes out |
+//! | [`tar`], [`multipart`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | bytes in and out |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
 //! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations, one room per verb; none uses another |
@@ -51,6 +51,7 @@ pub mod id;
 pub mod index;
 pub mod limits;
 pub mod monitor;
+pub mod multipart;
 pub mod pack;
 pub mod point;
 pub mod recipe;

@@ -137,6 +137,13 @@ pub const EXPORT_ROOTS_MAX: usize = 100_000;
 /// of it. It is memory that the first bytes of a file ask for.
 pub const IMPORT_WINDOW_BYTES_MAX: usize = 128 * MIB;
 
+// -- multipart bodies
+
+/// The longest boundary of a multipart body (RFC 2046).
+pub const MULTIPART_BOUNDARY_BYTES_MAX: usize = 70;
+/// The most bytes of headers that a part of a multipart body may have; daemons write two hundred.
+pub const MULTIPART_HEADERS_BYTES_MAX: usize = 16 * KIB;
+
 // -- buffers of a running program
 
 /// Bytes that a stage reads or hands on at once.

@@ -59,6 +59,10 @@ pub enum StreamForm {
     File,
     /// A disc image: the bytes of a volume of content type `iso`, and nothing around them.
     Disc,
+    /// An image in one file.
+    Image,
+    /// An image in several files: a multipart body, as the daemon sent it.
+    SplitImage,
 }
 
 /// How a stream arrived that is stored in another form.
@@ -184,6 +188,8 @@ impl Point {
             StreamForm::Export { optimized: true } => 2,
             StreamForm::File => 3,
             StreamForm::Disc => 4,
+            StreamForm::Image => 5,
+            StreamForm::SplitImage => 6,
         });
         out.option(self.original.as_ref(), |out, original| {
             out.text(&original.codec).varint(original.len).raw(&original.digest);
@@ -300,6 +306,8 @@ fn decode_form(from: &mut Decoder<'_>) -> Result<StreamForm, DecodeError> {
         2 => Ok(StreamForm::Export { optimized: true }),
         3 => Ok(StreamForm::File),
         4 => Ok(StreamForm::Disc),
+        5 => Ok(StreamForm::Image),
+        6 => Ok(StreamForm::SplitImage),
         _ => Err(before.error("point.form", DecodeProblem::Unknown)),
     }
 }

@@ -95,6 +95,12 @@ impl Source {
         Self { server: server.to_owned(), kind, name: name.to_owned() }
     }
 
+    /// An image of a server by its fingerprint.
+    pub fn image(server: &str, project: &str, fingerprint: &str) -> Self {
+        let kind = SourceKind::Image { project: project.to_owned() };
+        Self { server: server.to_owned(), kind, name: fingerprint.to_owned() }
+    }
+
     /// A file by the name that the user gave.
     pub fn file(name: &str) -> Self {
         Self { server: String::new(), kind: SourceKind::File, name: name.to_owned() }

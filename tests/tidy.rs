@@ -20,7 +20,8 @@ const PACKAGES_MAX: usize = 210;
 /// The modules that do no IO and that every module may use.
 const WORDS: &[&str] = &["clock", "codec", "id", "limits", "monitor", "source"];
 /// Bytes in, bytes out: no files, sockets, threads or clock.
-const FORMATS: &[&str] = &["chunk", "compress", "crypto", "pack", "point", "protocol", "recipe", "retention", "tar"];
+const FORMATS: &[&str] =
+    &["chunk", "compress", "crypto", "multipart", "pack", "point", "protocol", "recipe", "retention", "tar"];
 /// One directory per verb; they never import each other.
 const OPERATIONS: &[&str] = &["backup", "browse", "check", "entities", "forget", "prune", "restore", "status"];
 
@@ -34,6 +35,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("monitor", &[]),
     ("tar", &[]),
     ("chunk", &[]),
+    ("multipart", &[]),
     ("compress", &[]),
     ("crypto", &[]),
     ("pack", &[&["compress", "crypto"]]),
@@ -44,7 +46,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("protocol", &[&["point"]]),
     ("store", &[]),
     ("index", &[&["pack"]]),
-    ("daemon", &[]),
+    ("daemon", &[&["multipart"]]),
     ("repo", &[&["chunk", "compress", "crypto", "index", "pack", "point", "protocol", "recipe", "store"]]),
     ("backup", &[FORMATS, &["daemon", "repo"]]),
     ("restore", &[&["daemon", "point", "recipe", "repo", "tar"]]),

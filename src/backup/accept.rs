@@ -118,6 +118,15 @@ pub enum Rejection {
         /// That came.
         found: u64,
     },
+    /// An image of other bytes than its fingerprint says.
+    #[error("its bytes have the fingerprint {found}")]
+    WrongFingerprint {
+        /// What the bytes have.
+        found: String,
+    },
+    /// The parts of an image have no end.
+    #[error("the last of its files has no end")]
+    PartsUnended,
     /// More top-level members than any export has.
     #[error("it holds more than {EXPORT_ROOTS_MAX} top-level members")]
     TooManyRoots,

@@ -6,8 +6,10 @@
 use std::io::Read;
 
 use crate::backup::accept::{Padding, Rejection};
+use crate::backup::fingerprint::Fingerprinted;
 use crate::backup::original::record_plain;
 use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::daemon::Packaging;
 use crate::monitor::Monitor;
 use crate::point::{Original, StreamForm};
 use crate::repo::{Repository, Writer};
@@ -24,6 +26,21 @@ pub(super) enum Arrival {
         /// Its length in bytes.
         len: u64,
     },
+    /// An image.
+    Image {
+        /// What the SHA-256 of its bytes must be.
+        fingerprint: String,
+    },
+}
+
+/// A stream that is stored, and not judged yet.
+pub(super) struct Arrived {
+    pub recorded: Recorded,
+    /// In which form it came, if in another one.
+    pub original: Option<Original>,
+    packaging: Packaging,
+    /// That of an image; `None` where its parts do not end.
+    fingerprint: Option<String>,
 }
 
 /// What a stream proved.
@@ -37,45 +54,75 @@ pub(super) struct Proof {
 }
 
 impl Arrival {
-    /// Stores the stream, and tells in which form it came if in another one.
+    /// Stores the stream.
     pub(super) fn record<R: Read + Send>(
         &self,
         repository: &Repository,
         writer: &mut Writer<'_>,
-        stream: &mut R,
+        (stream, packaging): (&mut R, Packaging),
         monitor: &dyn Monitor,
-    ) -> Result<(Recorded, Option<Original>), StreamError> {
+    ) -> Result<Arrived, StreamError> {
+        let arrived = |recorded, original, fingerprint| Arrived { recorded, original, packaging, fingerprint };
         let splitting = match self {
-            Self::CompressedExport => return record_plain(repository, writer, stream, monitor),
+            Self::CompressedExport => {
+                let (recorded, original) = record_plain(repository, writer, stream, monitor)?;
+                return Ok(arrived(recorded, original, None));
+            }
+            Self::Image { .. } => {
+                let splitting = match packaging {
+                    // Most are compressed, and then one payload; a plain archive shares its files with what was made
+                    // of it.
+                    Packaging::Single => Splitting::Tar,
+                    Packaging::Multipart => Splitting::Multipart,
+                };
+                let mut stream = Fingerprinted::new(stream, packaging);
+                let recorded = record(repository, writer, &mut stream, splitting, monitor)?;
+                return Ok(arrived(recorded, None, stream.finish()));
+            }
             Self::Export => Splitting::Tar,
             Self::Disc { .. } => Splitting::Opaque,
         };
-        Ok((record(repository, writer, stream, splitting, monitor)?, None))
+        Ok(arrived(record(repository, writer, stream, splitting, monitor)?, None, None))
     }
 
     /// Its length in bytes, where that is known beforehand.
     pub(super) fn len(&self) -> Option<u64> {
         match self {
-            Self::Export | Self::CompressedExport => None,
             Self::Disc { len } => Some(*len),
+            Self::Export | Self::CompressedExport | Self::Image { .. } => None,
         }
     }
 
+    /// Whether the daemon may need space for a copy of it.
+    pub(super) fn may_be_staged(&self) -> bool {
+        !matches!(self, Self::Image { .. })
+    }
+
     /// The verdict about what came.
-    pub(super) fn judge(&self, recorded: &Recorded) -> Result<Proof, Rejection> {
-        match self {
+    pub(super) fn judge(&self, arrived: &Arrived) -> Result<Proof, Rejection> {
+        let recorded = &arrived.recorded;
+        let form = match self {
             Self::Export | Self::CompressedExport => {
                 let accepted = recorded.acceptor.verdict(&recorded.ending, Padding::Forbidden)?;
                 let form = StreamForm::Export { optimized: accepted.index.optimized };
-                Ok(Proof { form, snapshots: accepted.index.snapshots, warning: accepted.warning })
+                return Ok(Proof { form, snapshots: accepted.index.snapshots, warning: accepted.warning });
             }
             Self::Disc { len } => {
                 let found = recorded.content.stream_len;
                 if found != *len {
                     return Err(Rejection::WrongLength { expected: *len, found });
                 }
-                Ok(Proof { form: StreamForm::Disc, snapshots: Vec::new(), warning: None })
+                StreamForm::Disc
             }
-        }
+            Self::Image { fingerprint } => match (&arrived.fingerprint, arrived.packaging) {
+                (None, _) => return Err(Rejection::PartsUnended),
+                (Some(found), _) if found != fingerprint => {
+                    return Err(Rejection::WrongFingerprint { found: found.clone() });
+                }
+                (_, Packaging::Single) => StreamForm::Image,
+                (_, Packaging::Multipart) => StreamForm::SplitImage,
+            },
+        };
+        Ok(Proof { form, snapshots: Vec::new(), warning: None })
     }
 }

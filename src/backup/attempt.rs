@@ -7,10 +7,10 @@
 use std::io;
 
 use crate::backup::accept::Rejection;
-use crate::backup::arrival::{Arrival, Proof};
+use crate::backup::arrival::{Arrival, Arrived, Proof};
 use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
-use crate::backup::pipeline::{Recorded, StreamError};
+use crate::backup::pipeline::StreamError;
 use crate::backup::plan::{Plan, Planned};
 use crate::backup::rate::Limited;
 use crate::backup::run::Run;
@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::daemon::{Daemon, DaemonError, Export, ExportRequest, Mode, Progress, Route, Server, Snapshots, Subject};
 use crate::limits::NAME_BYTES_MAX;
 use crate::monitor::Event;
-use crate::point::{Consistency, Original, Point, REMARKS_MAX, SET_MAX, ServerRecord};
+use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
 use crate::repo::{RepoError, Session};
 use crate::source::Source;
 
@@ -193,7 +193,7 @@ fn make(
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
     refuse_fuzzy(&before, before.consistency(&before), circumstances.options.fuzzy)?;
-    if route == Route::Staged {
+    if route == Route::Staged && arrival.may_be_staged() {
         check_room(circumstances, source, &subject, &before, &arrival)?;
     }
     let request = ExportRequest {
@@ -204,9 +204,8 @@ fn make(
         layout: circumstances.options.layout,
         route,
     };
-    let (recorded, original) =
-        stream(run, daemon, source, &request, (&arrival, circumstances.options.bytes_per_second))?;
-    let proof = arrival.judge(&recorded).map_err(|reason| AttemptError::Rejected { reason })?;
+    let arrived = stream(run, daemon, source, &request, (&arrival, circumstances.options.bytes_per_second))?;
+    let proof = arrival.judge(&arrived).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
     let remarks = compare(&subject, &before, &after, &proof)?;
@@ -220,13 +219,13 @@ fn make(
         started,
         ended: run.clock.now(),
         form: proof.form,
-        original,
+        original: arrived.original,
         consistency,
         remarks,
         set: circumstances.set(source),
         description: before.into_json(),
-        content: recorded.content,
-        statistics: recorded.statistics,
+        content: arrived.recorded.content,
+        statistics: arrived.recorded.statistics,
     })
 }
 
@@ -246,7 +245,7 @@ fn stream(
     source: &Source,
     request: &ExportRequest,
     (arrival, bytes_per_second): (&Arrival, Option<u64>),
-) -> Result<(Recorded, Option<Original>), AttemptError> {
+) -> Result<Arrived, AttemptError> {
     let monitor = run.monitor;
     let object = source.to_string();
     let mut export = daemon.export(request, &mut |progress| {
@@ -257,9 +256,10 @@ fn stream(
     // How long it will be is known of what is stored as it comes.
     let length = if *arrival == Arrival::CompressedExport { None } else { export.length().or(arrival.len()) };
     monitor.event(Event::Started { object: object.clone(), bytes: length });
+    let packaging = export.packaging();
     let mut limited = Limited::new(&mut export, bytes_per_second, monitor);
-    let recorded = match arrival.record(run.repository, &mut run.writer, &mut limited, monitor) {
-        Ok(recorded) => recorded,
+    let arrived = match arrival.record(run.repository, &mut run.writer, (&mut limited, packaging), monitor) {
+        Ok(arrived) => arrived,
         Err(StreamError::Read { source, .. }) => return Err(unread(source, export, &object)),
         Err(StreamError::Store(error)) => return Err(error.into()),
         Err(StreamError::Stopped) => return Err(AttemptError::Stopped),
@@ -270,7 +270,7 @@ fn stream(
         monitor.event(Event::Said { object: object.clone(), message });
     }
     monitor.event(Event::Ended { object });
-    Ok(recorded)
+    Ok(arrived)
 }
 
 /// Why a stream could not be read. One that cannot be decompressed has mostly ended early, and the daemon knows why.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::backup::look::{bucket_hindrance, hindrance};
 use crate::backup::sources::describe;
 use crate::daemon::{
-    BucketListing, BucketSummary, Daemon, DaemonError, Listing, Server, Subject, VolumeContent, VolumeListing,
-    VolumeSummary,
+    BucketListing, BucketSummary, Daemon, DaemonError, ImageListing, ImageSummary, Listing, Server, Subject,
+    VolumeContent, VolumeListing, VolumeSummary,
 };
 use crate::monitor::Problem;
 use crate::source::Source;
@@ -17,6 +17,7 @@ pub(super) struct Inventory {
     instances: Listing,
     volumes: VolumeListing,
     buckets: BucketListing,
+    images: ImageListing,
     /// Pool and volume of those where the daemon keeps its own backups and images.
     own_volumes: Vec<(String, String)>,
 }
@@ -27,11 +28,12 @@ impl Inventory {
         let keys = ["storage.backups_volume", "storage.images_volume"];
         let own = keys.iter().filter_map(|key| server.config.get(*key)?.split_once('/'));
         let own_volumes = own.map(|(pool, volume)| (pool.to_owned(), volume.to_owned())).collect();
-        let (instances, volumes, buckets) = (daemon.instances()?, daemon.volumes()?, daemon.buckets()?);
-        Ok(Self { server, instances, volumes, buckets, own_volumes })
+        let (instances, volumes) = (daemon.instances()?, daemon.volumes()?);
+        let (buckets, images) = (daemon.buckets()?, daemon.images()?);
+        Ok(Self { server, instances, volumes, buckets, images, own_volumes })
     }
 
-    /// All of it, as the daemon knows it.
+    /// All that a daemon may keep backups of.
     pub(super) fn subjects(&self) -> Vec<Subject> {
         let instances = self.instances.instances.iter().map(|one| Subject::instance(&one.project, &one.name));
         let volumes = self.volumes.volumes.iter().map(VolumeSummary::subject);
@@ -75,7 +77,15 @@ impl Inventory {
             users: Vec::new(),
             of_no_use: None,
         });
-        instances.chain(volumes).chain(buckets).collect()
+        let images = self.images.images.iter().map(|one| Found {
+            source: Source::image(server, &one.project, &one.fingerprint),
+            what: image_in_words(one),
+            own_keys: BTreeMap::new(),
+            inherited_keys: BTreeMap::new(),
+            users: Vec::new(),
+            of_no_use: one.cached.then_some("the daemon fetched it by itself, and will do so again"),
+        });
+        instances.chain(volumes).chain(buckets).chain(images).collect()
     }
 
     /// Projects that cannot be looked into.
@@ -85,7 +95,7 @@ impl Inventory {
             message: describe(error),
         };
         let problems = self.instances.problems.iter().chain(&self.volumes.problems).chain(&self.buckets.problems);
-        problems.map(problem).collect()
+        problems.chain(&self.images.problems).map(problem).collect()
     }
 }
 
@@ -118,5 +128,13 @@ fn volume_in_words(volume: &VolumeSummary, server: &Server) -> String {
         0 => what.to_owned(),
         1 => format!("{what}, attached to an instance"),
         users => format!("{what}, attached to {users} instances"),
+    }
+}
+
+fn image_in_words(image: &ImageSummary) -> String {
+    let what = if image.kind == "virtual-machine" { "image of a virtual machine" } else { "image of a container" };
+    match image.aliases.first() {
+        Some(alias) => format!("{what}, called {}", alias.name),
+        None => what.to_owned(),
     }
 }

@@ -1,15 +1,15 @@
 //! What an attempt sees of its source on the daemon, before the export and after it.
 //!
-//! Instances, custom volumes and buckets are told from their successors, described and judged by the same rules; what
-//! differs between them stands here.
+//! Instances, custom volumes, buckets and images are told from their successors, described and judged by the same
+//! rules; what differs between them stands here.
 
 use std::path::Path;
 
 use crate::backup::arrival::Arrival;
 use crate::backup::space::Place;
 use crate::daemon::{
-    Bucket, BucketSummary, Daemon, DaemonError, Instance, InstanceKind, Server, Status, Subject, Volume, VolumeContent,
-    VolumeSummary,
+    Bucket, BucketSummary, Daemon, DaemonError, Image, Instance, InstanceKind, Server, Status, Subject, Volume,
+    VolumeContent, VolumeSummary,
 };
 use crate::point::Consistency;
 use crate::source::DEFAULT_PROJECT;
@@ -20,6 +20,7 @@ pub(super) enum Look {
     /// With what the instances do that the volume is attached to.
     Volume(Box<Volume>, Vec<Status>),
     Bucket(Box<Bucket>),
+    Image(Box<Image>),
 }
 
 impl Look {
@@ -40,6 +41,9 @@ impl Look {
             Subject::Bucket { project, pool, name } => {
                 Ok(daemon.bucket(project, pool, name)?.map(|bucket| Self::Bucket(Box::new(bucket))))
             }
+            Subject::Image { project, fingerprint } => {
+                Ok(daemon.image(project, fingerprint)?.map(|image| Self::Image(Box::new(image))))
+            }
         }
     }
 
@@ -57,6 +61,7 @@ impl Look {
             }
             // Nothing tells a bucket from its successor but the keys, of which no two are alike.
             Self::Bucket(bucket) => bucket.access_keys.iter().map(|key| Some(key.as_str())).collect(),
+            Self::Image(image) => vec![Some(&image.summary.fingerprint)],
         }
     }
 
@@ -65,7 +70,7 @@ impl Look {
         let snapshots = match self {
             Self::Instance(instance) => &instance.snapshots,
             Self::Volume(volume, _) => &volume.snapshots,
-            Self::Bucket(_) => return Vec::new(),
+            Self::Bucket(_) | Self::Image(_) => return Vec::new(),
         };
         snapshots.iter().map(|snapshot| snapshot.name.clone()).collect()
     }
@@ -74,7 +79,7 @@ impl Look {
     pub(super) fn status(&self) -> Option<&Status> {
         match self {
             Self::Instance(instance) => Some(&instance.summary.status),
-            Self::Volume(..) | Self::Bucket(_) => None,
+            Self::Volume(..) | Self::Bucket(_) | Self::Image(_) => None,
         }
     }
 
@@ -83,7 +88,7 @@ impl Look {
         match self {
             Self::Instance(instance) => instance.summary.kind == InstanceKind::VirtualMachine,
             Self::Volume(volume, _) => volume.summary.content == VolumeContent::Block,
-            Self::Bucket(_) => false,
+            Self::Bucket(_) | Self::Image(_) => false,
         }
     }
 
@@ -109,6 +114,7 @@ impl Look {
                 }
                 None => Ok(Arrival::CompressedExport),
             },
+            Self::Image(image) => Ok(Arrival::Image { fingerprint: image.summary.fingerprint.clone() }),
         }
     }
 
@@ -133,7 +139,11 @@ impl Look {
 
     /// Whether nobody can write to it.
     fn is_constant(&self) -> bool {
-        matches!(self, Self::Volume(volume, _) if volume.summary.content == VolumeContent::Iso)
+        match self {
+            Self::Volume(volume, _) => volume.summary.content == VolumeContent::Iso,
+            Self::Image(_) => true,
+            Self::Instance(_) | Self::Bucket(_) => false,
+        }
     }
 
     /// What those do that may write to it.
@@ -141,7 +151,7 @@ impl Look {
         match self {
             Self::Instance(instance) => std::slice::from_ref(&instance.summary.status),
             Self::Volume(_, users) => users,
-            Self::Bucket(_) => &[],
+            Self::Bucket(_) | Self::Image(_) => &[],
         }
     }
 
@@ -150,6 +160,7 @@ impl Look {
             Self::Instance(instance) => instance.summary.root.as_ref()?.driver.as_deref(),
             Self::Volume(volume, _) => volume.summary.driver.as_deref(),
             Self::Bucket(bucket) => bucket.summary.driver.as_deref(),
+            Self::Image(_) => None,
         }
     }
 
@@ -177,6 +188,7 @@ impl Look {
                 let summary = &bucket.summary;
                 (&summary.pool, "buckets", format!("{}_{}", summary.project, summary.name))
             }
+            Self::Image(_) => return None,
         };
         let directory = daemon.join("storage-pools").join(pool).join(kind).join(name);
         Some(Place { directory, is_plain: matches!(self.driver(), Some("dir" | "btrfs")) })
@@ -188,6 +200,7 @@ impl Look {
             Self::Instance(instance) => instance.json,
             Self::Volume(volume, _) => volume.json,
             Self::Bucket(bucket) => bucket.json,
+            Self::Image(image) => image.json,
         }
     }
 }

@@ -7,6 +7,7 @@ mod accept;
 mod arrival;
 mod attempt;
 mod decoder;
+mod fingerprint;
 mod hooks;
 mod identity;
 mod import;

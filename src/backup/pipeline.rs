@@ -15,6 +15,7 @@ use crate::codec::Encoder;
 use crate::id::PackId;
 use crate::limits::{PIECE_BYTES, READ_QUEUE_BYTES_MAX};
 use crate::monitor::{Event as Progress, Monitor};
+use crate::multipart;
 use crate::pack::PackKind;
 use crate::point::{Content, Statistics};
 use crate::recipe::{ChunkRef, Part, PartBuilder, RecipeHasher, TableRow};
@@ -47,6 +48,8 @@ pub enum Splitting {
     Tar,
     /// As one payload.
     Opaque,
+    /// As the files in a multipart body.
+    Multipart,
 }
 
 /// What became of a stream.
@@ -70,10 +73,7 @@ pub fn record<R: Read + Send>(
     monitor: &dyn Monitor,
 ) -> Result<Recorded, StreamError> {
     let mut recorder = Recorder::new(repository, writer);
-    let mut splitter = match splitting {
-        Splitting::Tar => Splitter::new(),
-        Splitting::Opaque => Splitter::opaque(),
-    };
+    let mut divider = Divider::new(splitting);
     let mut digest = Xxh3::new();
     let mut len = 0_u64;
     std::thread::scope(|scope| {
@@ -87,13 +87,75 @@ pub fn record<R: Read + Send>(
             }
             digest.update(&piece);
             len += piece.len() as u64;
-            splitter.push(&piece, &mut |event| recorder.event(&event))?;
+            divider.push(&piece, &mut recorder)?;
             monitor.event(Progress::Advanced { bytes: piece.len() as u64 });
         }
         Ok(())
     })?;
-    let ending = splitter.finish(&mut |event| recorder.event(&event))?;
+    let ending = divider.finish(&mut recorder)?;
     recorder.finish(len, digest.digest128(), ending)
+}
+
+/// Takes a stream apart, one way or another.
+enum Divider {
+    Whole(Box<Splitter>),
+    Parts(multipart::Splitter, Parts),
+}
+
+/// The files of a multipart body, each one payload; what stands around them is envelope.
+#[derive(Default)]
+struct Parts {
+    file: Option<Box<Splitter>>,
+}
+
+impl Divider {
+    fn new(splitting: Splitting) -> Self {
+        match splitting {
+            Splitting::Tar => Self::Whole(Box::default()),
+            Splitting::Opaque => Self::Whole(Box::new(Splitter::opaque())),
+            Splitting::Multipart => Self::Parts(multipart::Splitter::new(), Parts::default()),
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], recorder: &mut Recorder<'_, '_, '_>) -> Result<(), RepoError> {
+        match self {
+            Self::Whole(splitter) => splitter.push(bytes, &mut |event| recorder.event(&event)),
+            Self::Parts(body, parts) => body.push(bytes, &mut |event| parts.event(event, recorder)),
+        }
+    }
+
+    fn finish(self, recorder: &mut Recorder<'_, '_, '_>) -> Result<Ending, RepoError> {
+        match self {
+            Self::Whole(splitter) => splitter.finish(&mut |event| recorder.event(&event)),
+            Self::Parts(body, mut parts) => {
+                body.finish(&mut |event| parts.event(event, recorder))?;
+                Ok(Ending::NotTar { offset: 0 })
+            }
+        }
+    }
+}
+
+impl Parts {
+    fn event(&mut self, event: multipart::Event<'_>, recorder: &mut Recorder<'_, '_, '_>) -> Result<(), RepoError> {
+        match event {
+            multipart::Event::Framing(bytes) => {
+                recorder.event(&Event::Boundary)?;
+                recorder.event(&Event::Envelope(bytes))
+            }
+            multipart::Event::Begin => {
+                self.file = Some(Box::new(Splitter::opaque()));
+                Ok(())
+            }
+            multipart::Event::Content(bytes) => match &mut self.file {
+                Some(file) => file.push(bytes, &mut |event| recorder.event(&event)),
+                None => Ok(()),
+            },
+            multipart::Event::End => match self.file.take() {
+                Some(file) => file.finish(&mut |event| recorder.event(&event)).map(|_| ()),
+                None => Ok(()),
+            },
+        }
+    }
 }
 
 /// Reads the stream to its end in pieces; stops when nobody takes them any more.

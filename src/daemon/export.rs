@@ -13,11 +13,15 @@ use super::api::{Answer, Api, Call, Target};
 use super::error::DaemonError;
 use super::http::{Body, HttpError, Method, Reply};
 use super::operation::{End, Operation, OperationId};
-use super::{Completion, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject, Verdict};
+use super::{
+    Completion, Export, ExportRequest, Layout, Mode, Packaging, Progress, Route, Server, Snapshots, Subject, Verdict,
+};
 use crate::limits::DAEMON_OBJECT_BYTES_MAX;
 
 /// The type of everything that is no JSON. A direct stream is asked for with exactly this word.
-const OCTETS: &str = "application/octet-stream";
+pub(super) const OCTETS: &str = "application/octet-stream";
+/// What the type of several files in one body begins with; its boundary follows.
+pub(super) const PARTS: &str = "multipart/form-data";
 
 /// Starts the export that `request` asks for on the way it allows.
 pub(super) fn open(
@@ -32,6 +36,9 @@ pub(super) fn open(
         object: request.subject.to_string(),
         index_version: server.has("backup_metadata_version").then_some(1),
     };
+    if matches!(request.subject, Subject::Image { .. }) {
+        return Ok(Box::new(exporter.image()?));
+    }
     let may_stream = request.route != Route::Staged && server.streams_exports();
     let stream = if may_stream { exporter.direct()? } else { None };
     match stream {
@@ -113,6 +120,22 @@ impl Exporter<'_> {
         }
     }
 
+    /// An image, which the daemon has as a file or as several and sends as it is.
+    fn image(&self) -> Result<Stream, DaemonError> {
+        let target = self.request.subject.target(&["export"])?;
+        let reply = self.api.open(&Call::get(target, &self.object))?;
+        let packaging = match reply.content_type.as_deref() {
+            Some(OCTETS) => Packaging::Single,
+            Some(kind) if kind.starts_with(PARTS) => Packaging::Multipart,
+            _ => {
+                self.api.answer(reply, &self.object, DAEMON_OBJECT_BYTES_MAX)?.accepted(&self.object)?;
+                return Err(self.nonsense("it is not the image that was asked for"));
+            }
+        };
+        let reply = delimited(reply, &self.object)?;
+        Ok(Stream { packaging, ..self.stream(reply.body, Mode::Direct, None, None) })
+    }
+
     /// Deletes the backup that a daemon stored instead of streaming it: at once, so that it takes as little space as
     /// possible, and again when it is written, should that have brought it back.
     fn discard(&self, operation: &Operation, id: Option<OperationId>) -> Result<(), DaemonError> {
@@ -167,7 +190,8 @@ impl Exporter<'_> {
     }
 
     fn stream(&self, body: Body, mode: Mode, operation: Option<OperationId>, staged: Option<StagedBackup>) -> Stream {
-        Stream { body, mode, operation, staged, api: self.api.clone(), object: self.object.clone() }
+        let packaging = Packaging::Single;
+        Stream { body, mode, packaging, operation, staged, api: self.api.clone(), object: self.object.clone() }
     }
 
     fn nonsense(&self, problem: &str) -> DaemonError {
@@ -192,6 +216,7 @@ fn delimited(reply: Reply, object: &str) -> Result<Reply, DaemonError> {
 struct Stream {
     body: Body,
     mode: Mode,
+    packaging: Packaging,
     /// The operation behind a direct stream, where it could be told.
     operation: Option<OperationId>,
     staged: Option<StagedBackup>,
@@ -231,6 +256,10 @@ impl Export for Stream {
 
     fn length(&self) -> Option<u64> {
         self.body.length()
+    }
+
+    fn packaging(&self) -> Packaging {
+        self.packaging
     }
 
     fn finish(mut self: Box<Self>) -> Result<Completion, DaemonError> {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Cursor, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -17,21 +17,30 @@ use serde_json::{Value, json};
 use super::api::{Answer, Api, Call, StopFlag, Target};
 use super::bucket::{WireBucket, WireKey};
 use super::error::DaemonError;
+use super::export::{OCTETS, PARTS};
 use super::http::{Method, Socket};
+use super::image::{WireImage, is_fingerprint};
 use super::model::{
     WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot, instance_keys,
 };
 use super::volume::WireVolume;
 use super::{
-    Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, ImportForm,
-    ImportRequest, Instance, InstanceChange, Listing, Network, Pool, Profile, Progress, Project, Script, Server,
-    SocketHints, Staging, Subject, Summary, Volume, VolumeListing, VolumeSummary, export, flavor,
+    Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, Image, ImageAlias,
+    ImageListing, ImageSettings, ImportForm, ImportRequest, Instance, InstanceChange, Listing, Network, Packaging,
+    Pool, Profile, Progress, Project, Script, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
+    VolumeSummary, export, flavor,
 };
-use crate::limits::{DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX};
+use crate::limits::{
+    DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, MULTIPART_BOUNDARY_BYTES_MAX,
+};
+use crate::multipart;
 
 /// What a client may write of an instance; the rest of its description is the daemon's.
 pub(super) const WRITABLE: [&str; 7] =
     ["architecture", "config", "description", "devices", "ephemeral", "profiles", "stateful"];
+
+/// The longest first line of a multipart body: dashes, boundary, line end.
+const MULTIPART_LINE_BYTES_MAX: u64 = 2 + MULTIPART_BOUNDARY_BYTES_MAX as u64 + 2;
 
 /// How daemons are told "never".
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -311,6 +320,33 @@ impl Daemon for LocalDaemon {
         bucket.map(Some).map_err(|problem| nonsense(&object, &problem))
     }
 
+    fn images(&self) -> Result<ImageListing, DaemonError> {
+        let mut listing = ImageListing::default();
+        for project in self.projects()?.into_iter().filter(|project| !project.shares("features.images")) {
+            let object = format!("the images of project {}", project.name);
+            let target = Target::new(&["images"])?.query("recursion", "1").project(&project.name);
+            match self.api.list::<WireImage>(target, &object) {
+                Ok(wires) => listing.images.extend(wires.into_iter().map(|wire| wire.into_summary(&project.name))),
+                Err(error) if error.concerns_the_daemon() => return Err(error),
+                Err(error) => listing.problems.push((project.name, error)),
+            }
+        }
+        Ok(listing)
+    }
+
+    fn image(&self, project: &str, fingerprint: &str) -> Result<Option<Image>, DaemonError> {
+        let subject = Subject::image(project, fingerprint);
+        let object = subject.to_string();
+        if !is_fingerprint(fingerprint) {
+            return Ok(None);
+        }
+        let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
+            self.require_project(project)?;
+            return Ok(None);
+        };
+        Image::read(&value, project).map(Some).map_err(|problem| nonsense(&object, &problem))
+    }
+
     fn exists(&self, subject: &Subject) -> Result<bool, DaemonError> {
         if self.find(subject.target(&[])?, &subject.to_string())?.is_some() {
             return Ok(true);
@@ -343,7 +379,7 @@ impl Daemon for LocalDaemon {
         }
         self.require_project(subject.project())?;
         let pool = match subject {
-            Subject::Instance { .. } => request.pool.as_ref(),
+            Subject::Instance { .. } | Subject::Image { .. } => request.pool.as_ref(),
             Subject::Volume { pool, .. } | Subject::Bucket { pool, .. } => Some(pool),
         };
         if let Some(pool) = pool {
@@ -353,16 +389,19 @@ impl Daemon for LocalDaemon {
         if self.exists(subject)? {
             return Err(DaemonError::NameTaken { object, words: String::new() });
         }
-        let mut call = Call::new(Method::Post, subject.collection()?, &object)
-            .header("Content-Type", "application/octet-stream")
-            .header(server.flavor.name_header(), subject.name());
+        let (kind, mut body) = typed(&request.form, body, &object)?;
+        let mut call = Call::new(Method::Post, subject.collection()?, &object).header("Content-Type", kind);
+        if !matches!(request.form, ImportForm::Image(_)) {
+            call = call.header(server.flavor.name_header(), subject.name());
+        }
         if let Some(pool) = &request.pool {
             call = call.header(server.flavor.pool_header(), pool.as_str());
         }
         if request.form == ImportForm::Disc {
             call = call.header(server.flavor.type_header(), "iso");
         }
-        let answer = self.api.upload(&call, body, &mut |bytes| progress(Progress::Sent(bytes)))?.accepted(&object)?;
+        let answer =
+            self.api.upload(&call, &mut body, &mut |bytes| progress(Progress::Sent(bytes)))?.accepted(&object)?;
         let Some(id) = answer.started(&object)? else {
             return Err(nonsense(&object, "it names no operation"));
         };
@@ -425,6 +464,27 @@ impl Daemon for LocalDaemon {
         let body = api.call(&call, DAEMON_OBJECT_BYTES_MAX)?.accepted(&object)?;
         let id = body.started(&object)?.ok_or_else(|| nonsense(&object, "it names no operation"))?;
         api.wait_for_exit(&id, &object, script.limit + EXIT_GRACE)
+    }
+
+    fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError> {
+        let subject = Subject::image(project, fingerprint);
+        let (object, target) = (subject.to_string(), subject.target(&[])?);
+        let ImageSettings { properties, public, auto_update, expires_at, profiles } = settings;
+        let call = Call::new(Method::Put, target, &object).json(&json!({
+            "properties": properties, "public": public, "auto_update": auto_update, "profiles": profiles,
+            "expires_at": expires_at.as_deref().unwrap_or(NEVER),
+        }));
+        let end = self.api.change(&call)?;
+        end.or_look(&object, || Err(DaemonError::OperationLost { object: object.clone() }))
+    }
+
+    fn add_image_alias(&self, project: &str, fingerprint: &str, alias: &ImageAlias) -> Result<(), DaemonError> {
+        let object = format!("image alias {}", alias.name);
+        let target = Target::new(&["images", "aliases"])?.project(project);
+        let call = Call::new(Method::Post, target, &object)
+            .json(&json!({ "name": alias.name, "description": alias.description, "target": fingerprint }));
+        let end = self.api.change(&call)?;
+        end.or_look(&object, || Err(DaemonError::OperationLost { object: object.clone() }))
     }
 
     fn set_snapshot_expiry(
@@ -543,6 +603,25 @@ fn as_seen_by(pid: u64, directory: &Path) -> PathBuf {
     theirs.filter(|theirs| same(theirs)).unwrap_or_else(|| directory.to_owned())
 }
 
+/// The type of an upload, and its body, of which the boundary may have been read.
+fn typed<'b>(
+    form: &ImportForm,
+    body: &'b mut (dyn Read + Send),
+    object: &str,
+) -> Result<(String, impl Read + Send + 'b), DaemonError> {
+    let mut start = Vec::new();
+    if *form != ImportForm::Image(Packaging::Multipart) {
+        return Ok((OCTETS.to_owned(), Cursor::new(start).chain(body)));
+    }
+    let line = body.take(MULTIPART_LINE_BYTES_MAX).read_to_end(&mut start);
+    line.map_err(|source| DaemonError::Input { object: object.to_owned(), source })?;
+    let Some(boundary) = multipart::boundary(&start) else {
+        let source = io::Error::new(io::ErrorKind::InvalidData, "the body of several files has no boundary");
+        return Err(DaemonError::Input { object: object.to_owned(), source });
+    };
+    Ok((format!("{PARTS}; boundary={boundary}"), Cursor::new(start).chain(body)))
+}
+
 /// Refuses before the upload what the daemon refuses after it, and what cannot stand in a header.
 fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
     let name = request.subject.name();
@@ -550,6 +629,7 @@ fn check_names(request: &ImportRequest) -> Result<(), DaemonError> {
         Subject::Instance { .. } => (fits_instance(name), "the name of an instance"),
         Subject::Volume { .. } => (fits_volume(name), "the name of a volume"),
         Subject::Bucket { .. } => (fits_bucket(name), "the name of a bucket"),
+        Subject::Image { .. } => (is_fingerprint(name), "the fingerprint of an image"),
     };
     if !fits {
         return Err(DaemonError::BadName { name: name.to_owned(), what });

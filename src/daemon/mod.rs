@@ -18,6 +18,7 @@ mod export;
 pub mod fake;
 mod flavor;
 mod http;
+mod image;
 mod local;
 mod model;
 mod operation;
@@ -35,6 +36,7 @@ pub use api::StopFlag;
 pub use bucket::{Bucket, BucketSummary};
 pub use error::{Cause, DaemonError, Tried};
 pub use flavor::{Flavor, SocketHints};
+pub use image::{Image, ImageAlias, ImageSettings, ImageSummary};
 pub use local::LocalDaemon;
 pub use model::{
     Access, AttachedVolume, BackupEntry, Devices, Instance, InstanceKind, Network, Nic, Pool, Profile, Project,
@@ -73,6 +75,12 @@ pub trait Daemon: Send + Sync {
     /// One bucket. `None` only if the daemon has that project and that pool and no such bucket in it.
     fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError>;
 
+    /// The images of all projects, each under the project that owns it; what cannot be read is reported beside them.
+    fn images(&self) -> Result<ImageListing, DaemonError>;
+
+    /// One image by its whole fingerprint. `None` only if the daemon has that project and no such image in it.
+    fn image(&self, project: &str, fingerprint: &str) -> Result<Option<Image>, DaemonError>;
+
     /// Whether there is one. An unknown project is an error, an unknown pool has none.
     fn exists(&self, subject: &Subject) -> Result<bool, DaemonError>;
 
@@ -84,9 +92,9 @@ pub trait Daemon: Send + Sync {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError>;
 
-    /// Makes an instance, a volume or a bucket from an export. Refuses a name that is taken, which would damage what
-    /// has it, and an unknown project or pool before anything is sent. When `body` fails, the daemon discards what it
-    /// has got.
+    /// Makes an instance, a volume, a bucket or an image from an export. Refuses a name that is taken, which would
+    /// damage what has it, and an unknown project or pool before anything is sent. When `body` fails, the daemon
+    /// discards what it has got.
     fn import(
         &self,
         request: &ImportRequest,
@@ -110,6 +118,12 @@ pub trait Daemon: Send + Sync {
     /// Runs a script with `sh -c` as root in a running instance, and waits for its end. Gives its exit code; 137 if it
     /// was killed at its time limit, as far as the instance has `timeout`.
     fn execute(&self, script: &Script<'_>) -> Result<i64, DaemonError>;
+
+    /// Changes what is said of an image, all of it.
+    fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError>;
+
+    /// Gives an image another name, which must be free.
+    fn add_image_alias(&self, project: &str, fingerprint: &str, alias: &ImageAlias) -> Result<(), DaemonError>;
 
     /// Sets when a snapshot expires, in the daemon's text, or that it never does.
     fn set_snapshot_expiry(
@@ -154,9 +168,21 @@ pub trait Export: Read + Send {
     /// Bytes to come in total, if known before.
     fn length(&self) -> Option<u64>;
 
+    /// Whether it is one file.
+    fn packaging(&self) -> Packaging;
+
     /// Confirms that the stream has been read to its end and that the daemon does not call the export a failure, and
     /// deletes what was staged.
     fn finish(self: Box<Self>) -> Result<Completion, DaemonError>;
+}
+
+/// Whether a stream is one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packaging {
+    /// It is.
+    Single,
+    /// It is several, in a multipart body whose first line is its boundary.
+    Multipart,
 }
 
 /// Whether the daemon makes a copy of the whole export on its disk first.
@@ -244,6 +270,8 @@ pub enum ImportForm {
     Export,
     /// The bytes of a disc image, for a volume.
     Disc,
+    /// An image as it was exported.
+    Image(Packaging),
 }
 
 /// A script that runs in an instance.
@@ -315,6 +343,15 @@ pub struct VolumeListing {
 pub struct BucketListing {
     /// What could be read.
     pub buckets: Vec<BucketSummary>,
+    /// Projects that could not be read, and why.
+    pub problems: Vec<(String, DaemonError)>,
+}
+
+/// Images of all projects.
+#[derive(Debug, Default)]
+pub struct ImageListing {
+    /// What could be read.
+    pub images: Vec<ImageSummary>,
     /// Projects that could not be read, and why.
     pub problems: Vec<(String, DaemonError)>,
 }

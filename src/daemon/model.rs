@@ -574,7 +574,7 @@ fn present(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-fn moment(text: String) -> Option<String> {
+pub(super) fn moment(text: String) -> Option<String> {
     present(text).filter(|text| text != NEVER)
 }
 

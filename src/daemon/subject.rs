@@ -34,6 +34,13 @@ pub enum Subject {
         /// Its name.
         name: String,
     },
+    /// An image.
+    Image {
+        /// The project that owns it.
+        project: String,
+        /// Its fingerprint, which is its name.
+        fingerprint: String,
+    },
 }
 
 impl Subject {
@@ -52,20 +59,29 @@ impl Subject {
         Self::Bucket { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
     }
 
+    /// An image.
+    pub fn image(project: &str, fingerprint: &str) -> Self {
+        Self::Image { project: project.to_owned(), fingerprint: fingerprint.to_owned() }
+    }
+
     /// What a source is on its daemon; `None` for kinds that are no such thing.
     pub fn of(source: &Source) -> Option<Self> {
         match &source.kind {
             SourceKind::Instance { project } => Some(Self::instance(project, &source.name)),
             SourceKind::Volume { project, pool, .. } => Some(Self::volume(project, pool, &source.name)),
             SourceKind::Bucket { project, pool, .. } => Some(Self::bucket(project, pool, &source.name)),
-            _ => None,
+            SourceKind::Image { project } => Some(Self::image(project, &source.name)),
+            SourceKind::File | SourceKind::Directory | SourceKind::Server => None,
         }
     }
 
     /// Its project.
     pub fn project(&self) -> &str {
         match self {
-            Self::Instance { project, .. } | Self::Volume { project, .. } | Self::Bucket { project, .. } => project,
+            Self::Instance { project, .. }
+            | Self::Volume { project, .. }
+            | Self::Bucket { project, .. }
+            | Self::Image { project, .. } => project,
         }
     }
 
@@ -73,6 +89,7 @@ impl Subject {
     pub fn name(&self) -> &str {
         match self {
             Self::Instance { name, .. } | Self::Volume { name, .. } | Self::Bucket { name, .. } => name,
+            Self::Image { fingerprint, .. } => fingerprint,
         }
     }
 
@@ -82,6 +99,7 @@ impl Subject {
             Self::Instance { .. } => "instance",
             Self::Volume { .. } => "volume",
             Self::Bucket { .. } => "bucket",
+            Self::Image { .. } => "image",
         }
     }
 
@@ -91,6 +109,7 @@ impl Subject {
             Self::Instance { name, .. } => &["instances", name],
             Self::Volume { pool, name, .. } => &["storage-pools", pool, "volumes", "custom", name],
             Self::Bucket { pool, name, .. } => &["storage-pools", pool, "buckets", name],
+            Self::Image { fingerprint, .. } => &["images", fingerprint],
         };
         Ok(Target::new(&[own, below].concat())?.project(self.project()))
     }
@@ -101,16 +120,18 @@ impl Subject {
             Self::Instance { .. } => &["instances"],
             Self::Volume { pool, .. } => &["storage-pools", pool, "volumes", "custom"],
             Self::Bucket { pool, .. } => &["storage-pools", pool, "buckets"],
+            Self::Image { .. } => &["images"],
         };
         Ok(Target::new(own)?.project(self.project()))
     }
 
-    /// How the operation behind an export describes itself, and which resource it names.
+    /// How the operation behind an export describes itself, and which resource it names; images have none.
     pub(super) fn backup_operation(&self) -> (&'static str, &'static str) {
         match self {
             Self::Instance { .. } => ("Backing up instance", "instances"),
             Self::Volume { .. } => ("Creating custom volume backup", "storage_volumes"),
             Self::Bucket { .. } => ("Creating bucket backup", "storage_buckets"),
+            Self::Image { .. } => ("", ""),
         }
     }
 
@@ -119,7 +140,7 @@ impl Subject {
         match self {
             Self::Instance { .. } => Some("instance_only"),
             Self::Volume { .. } => Some("volume_only"),
-            Self::Bucket { .. } => None,
+            Self::Bucket { .. } | Self::Image { .. } => None,
         }
     }
 }
@@ -132,7 +153,7 @@ impl fmt::Display for Subject {
             write!(f, "{}/", self.project())?;
         }
         match self {
-            Self::Instance { name, .. } => f.write_str(name),
+            Self::Instance { name, .. } | Self::Image { fingerprint: name, .. } => f.write_str(name),
             Self::Volume { pool, name, .. } | Self::Bucket { pool, name, .. } => write!(f, "{pool}/{name}"),
         }
     }

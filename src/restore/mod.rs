@@ -5,6 +5,7 @@ mod bucket;
 mod description;
 mod export;
 mod fetch;
+mod image;
 mod instance;
 mod keys;
 mod replace;

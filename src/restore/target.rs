@@ -15,7 +15,7 @@ use crate::repo::Repository;
 use crate::restore::description::{DescriptionError, Index, Kind, Maps, Selection};
 use crate::restore::rewrite::{INDEX_PATH, Rewrite, Rewriter};
 use crate::restore::steps::{FetchError, measure, read_member};
-use crate::restore::{bucket, instance, volume};
+use crate::restore::{bucket, image, instance, volume};
 use crate::source::SourceKind;
 
 /// Whether what is restored becomes somebody of its own.
@@ -149,6 +149,14 @@ pub enum RestoreError {
     NotImportable {
         /// The point.
         label: String,
+    },
+    /// What was asked for does not apply to images.
+    #[error("{label} is an image and cannot be restored with {what}")]
+    NotForImages {
+        /// The point.
+        label: String,
+        /// With what, and why not.
+        what: &'static str,
     },
     /// The name is taken.
     #[error("{object} exists on the server")]
@@ -297,7 +305,7 @@ pub(super) struct Job<'j> {
     pub monitor: &'j dyn Monitor,
 }
 
-/// Restores a point of an instance, a volume or a bucket.
+/// Restores a point of an instance, a volume, a bucket or an image.
 pub fn restore(
     repository: &Repository,
     daemon: &dyn Daemon,
@@ -316,6 +324,10 @@ pub fn restore(
         SourceKind::Bucket { project, pool, .. } => match target.only_for_instances() {
             Some(what) => Err(RestoreError::NotForVolumes { label: label.to_owned(), what }),
             None => bucket::restore(job, project, pool),
+        },
+        SourceKind::Image { project } => match target.only_for_instances() {
+            Some(what) => Err(RestoreError::NotForVolumes { label: label.to_owned(), what }),
+            None => image::restore(job, project),
         },
         _ => Err(RestoreError::NotImportable { label: label.to_owned() }),
     }

@@ -4,6 +4,7 @@ mod anywhere;
 mod buckets;
 mod discs;
 mod holdall;
+mod images;
 mod lab;
 mod machines;
 mod nightly;

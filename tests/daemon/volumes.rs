@@ -78,7 +78,7 @@ fn volumes_are_lost_and_come_back(product: Product) {
     lab.run(&["stop", "--force", "c"]);
 
     let made = holdall.objects(&["backup", "--all"], "made");
-    assert_eq!(made.len(), 5, "{made:?}");
+    assert_eq!(made.len(), 6, "{made:?}");
     for (pool, name, other) in [(Pool::Dir, dir, Pool::Btrfs), (Pool::Btrfs, btrfs, Pool::Dir)] {
         for volume in ["files", "disk"] {
             let source = format!("volume:{name}/{volume}");

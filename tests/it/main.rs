@@ -8,6 +8,7 @@ mod fixture;
 mod fuzz_corpus;
 mod golden;
 mod instances;
+mod kinds;
 mod model;
 mod order;
 mod replace;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use holdall::backup::{BackupOptions, Selection, StagingCheck, back_up};
 use holdall::daemon::fake::{FakeDaemon, FakeInstance};
 use holdall::daemon::{
-    BackupEntry, Bucket, BucketListing, Daemon, DaemonError, Export, ExportRequest, Flavor, ImportRequest, Instance,
-    InstanceChange, Listing, Network, Pool, Profile, Progress, Project, Script, Server, Staging, Subject, Volume,
-    VolumeListing,
+    BackupEntry, Bucket, BucketListing, Daemon, DaemonError, Export, ExportRequest, Flavor, Image, ImageAlias,
+    ImageListing, ImageSettings, ImportRequest, Instance, InstanceChange, Listing, Network, Pool, Profile, Progress,
+    Project, Script, Server, Staging, Subject, Volume, VolumeListing,
 };
 use holdall::monitor::Silent;
 use holdall::point::Point;
@@ -168,6 +168,18 @@ impl Daemon for Dying {
     }
     fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
         self.ask(|inner| inner.bucket(project, pool, name))
+    }
+    fn images(&self) -> Result<ImageListing, DaemonError> {
+        self.ask(Daemon::images)
+    }
+    fn image(&self, project: &str, fingerprint: &str) -> Result<Option<Image>, DaemonError> {
+        self.ask(|inner| inner.image(project, fingerprint))
+    }
+    fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError> {
+        self.change(|inner| inner.update_image(project, fingerprint, settings))
+    }
+    fn add_image_alias(&self, project: &str, fingerprint: &str, alias: &ImageAlias) -> Result<(), DaemonError> {
+        self.change(|inner| inner.add_image_alias(project, fingerprint, alias))
     }
     fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
         self.change(|inner| inner.describe_volume(project, pool, name, description))

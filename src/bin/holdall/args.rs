@@ -134,7 +134,7 @@ pub struct Init {
     pub no_parity: bool,
 }
 
-/// Back up instances, custom volumes and buckets
+/// Back up instances, custom volumes, buckets and images
 #[derive(Arguments)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Backup {

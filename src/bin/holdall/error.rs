@@ -430,7 +430,7 @@ impl From<BackupError> for CliError {
             }
             BackupError::Untrusted => Self::new(Code::Daemon, line),
             BackupError::Unsupported { .. } => Self::new(Code::Usage, line)
-                .hint("this version backs up instances, custom volumes and buckets; see `holdall backup --help`"),
+                .hint("backups are made of instances, custom volumes, buckets and images; see `holdall backup --help`"),
             BackupError::OtherServer { .. } => {
                 Self::new(Code::NoSuch, line).hint("name its socket with --server SOCKET, or leave the server out")
             }
@@ -456,6 +456,10 @@ impl From<RestoreError> for CliError {
             RestoreError::Identity { .. } => Self::new(Code::Problems, line),
             RestoreError::NotImportable { .. } => {
                 Self::new(Code::Usage, line).hint("write it to a file with `holdall export`")
+            }
+            RestoreError::NotForImages { .. } => Self::new(Code::Usage, line),
+            RestoreError::NameTaken { object } if object.starts_with("Image ") => {
+                Self::new(Code::Taken, line).hint("it has the same bytes as this one; there is nothing to restore")
             }
             RestoreError::NameTaken { .. } => {
                 Self::new(Code::Taken, line).hint("restore under another name with --as NAME")

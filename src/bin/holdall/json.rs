@@ -158,7 +158,7 @@ pub struct Point {
     pub started: String,
     pub ended: String,
     pub consistency: &'static str,
-    /// `export`, `optimized`, `file` or `disc`.
+    /// `export`, `optimized`, `file`, `disc`, `image` or `split-image`.
     pub form: &'static str,
     pub stream_bytes: u64,
     pub new_bytes: u64,
@@ -592,6 +592,8 @@ pub fn form(form: StreamForm) -> &'static str {
         StreamForm::Export { optimized: true } => "optimized",
         StreamForm::File => "file",
         StreamForm::Disc => "disc",
+        StreamForm::Image => "image",
+        StreamForm::SplitImage => "split-image",
     }
 }
 

@@ -4,6 +4,7 @@
 //! [`Fault`]s are scripted per instance and attempt. Records what was imported and which calls were made, so that tests
 //! can compare. Clones share one state.
 
+mod others;
 mod stream;
 mod tarball;
 #[cfg(test)]
@@ -16,15 +17,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+pub use self::others::FakeThing;
 use self::stream::FakeStream;
 pub use self::tarball::FakeInstance;
 use self::tarball::NEVER;
 use super::error::DaemonError;
 use super::model::WireInstance;
 use super::{
-    BackupEntry, Bucket, BucketListing, Daemon, Export, ExportRequest, Flavor, ImportRequest, Instance, InstanceChange,
-    Listing, Mode, Network, Pool, Profile, Progress, Project, Route, Script, Server, Snapshots, Staging, Subject,
-    Volume, VolumeListing,
+    BackupEntry, Bucket, BucketListing, Daemon, Export, ExportRequest, Flavor, Image, ImageAlias, ImageListing,
+    ImageSettings, ImportRequest, Instance, InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project,
+    Route, Script, Server, Staging, Subject, Volume, VolumeListing,
 };
 
 /// What goes wrong during one attempt at an export or an import.
@@ -76,6 +78,7 @@ type Key = (String, String);
 #[derive(Debug, Default)]
 struct State {
     instances: BTreeMap<Key, Kept>,
+    others: BTreeMap<Subject, FakeThing>,
     projects: BTreeSet<String>,
     unreadable: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
@@ -112,7 +115,10 @@ impl FakeDaemon {
     pub fn new(flavor: Flavor) -> Self {
         let (name, extensions) = match flavor {
             Flavor::Lxd => ("lxd", vec!["backup_metadata_version"]),
-            Flavor::Incus => ("incus", vec!["direct_backup"]),
+            Flavor::Incus => (
+                "incus",
+                vec!["backup_iso", "custom_volume_iso", "direct_backup", "storage_bucket_backup", "storage_buckets"],
+            ),
         };
         let state = State {
             projects: BTreeSet::from(["default".to_owned()]),
@@ -121,7 +127,7 @@ impl FakeDaemon {
             ..State::default()
         };
         let server = json!({
-            "api_extensions": extensions, "auth": "trusted", "config": {},
+            "api_extensions": extensions, "auth": "trusted", "config": {"core.storage_buckets_address": ":8555"},
             "environment": {
                 "certificate_fingerprint": "ab".repeat(32), "server": name, "server_clustered": false,
                 "server_name": "fake", "server_pid": 1, "server_version": "1.0",
@@ -255,7 +261,12 @@ impl State {
     }
 
     /// Lets happen what happens while a stream is read.
-    fn interfere(&mut self, at: &Key, faults: &[Fault]) {
+    fn interfere(&mut self, subject: &Subject, faults: &[Fault]) {
+        self.interfere_with_other(subject, faults);
+        let at = &key(subject.project(), subject.name());
+        if !matches!(subject, Subject::Instance { .. }) {
+            return;
+        }
         for fault in faults {
             match fault {
                 Fault::DeleteInstance => {
@@ -285,16 +296,6 @@ impl State {
                 }
                 _ => {}
             }
-        }
-    }
-}
-
-/// Project and name of an instance: this daemon has nothing else.
-fn place(subject: &Subject) -> Result<(&str, &str), DaemonError> {
-    match subject {
-        Subject::Instance { project, name } => Ok((project, name)),
-        Subject::Volume { .. } | Subject::Bucket { .. } => {
-            Err(DaemonError::NotFound { object: subject.to_string(), words: String::new() })
         }
     }
 }
@@ -364,24 +365,34 @@ impl Daemon for FakeDaemon {
     }
 
     fn exists(&self, subject: &Subject) -> Result<bool, DaemonError> {
-        let (project, name) = place(subject)?;
-        Ok(self.instance(project, name)?.is_some())
+        match subject {
+            Subject::Instance { project, name } => Ok(self.instance(project, name)?.is_some()),
+            other => Ok(self.state().others.contains_key(other)),
+        }
     }
 
     fn volumes(&self) -> Result<VolumeListing, DaemonError> {
-        Ok(VolumeListing::default())
+        Ok(VolumeListing { volumes: self.state().volumes()?, problems: Vec::new() })
     }
 
-    fn volume(&self, _project: &str, _pool: &str, _name: &str) -> Result<Option<Volume>, DaemonError> {
-        Ok(None)
+    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
+        self.state().volume(&Subject::volume(project, pool, name))
     }
 
     fn buckets(&self) -> Result<BucketListing, DaemonError> {
-        Ok(BucketListing::default())
+        Ok(BucketListing { buckets: self.state().buckets()?, problems: Vec::new() })
     }
 
-    fn bucket(&self, _project: &str, _pool: &str, _name: &str) -> Result<Option<Bucket>, DaemonError> {
-        Ok(None)
+    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
+        self.state().bucket(&Subject::bucket(project, pool, name))
+    }
+
+    fn images(&self) -> Result<ImageListing, DaemonError> {
+        Ok(ImageListing { images: self.state().images()?, problems: Vec::new() })
+    }
+
+    fn image(&self, project: &str, fingerprint: &str) -> Result<Option<Image>, DaemonError> {
+        self.state().image(&Subject::image(project, fingerprint))
     }
 
     fn export(
@@ -390,7 +401,7 @@ impl Daemon for FakeDaemon {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<Box<dyn Export>, DaemonError> {
         let object = request.subject.to_string();
-        let (project, name) = place(&request.subject)?;
+        let (project, name) = (request.subject.project(), request.subject.name());
         let direct = request.route != Route::Staged && self.server()?.streams_exports();
         if request.route == Route::Direct && !direct {
             return Err(DaemonError::NotOffered { what: "a direct stream", object });
@@ -398,11 +409,7 @@ impl Daemon for FakeDaemon {
         let mode = if direct { Mode::Direct } else { Mode::Staged };
         let mut state = self.state();
         state.call(if direct { "stream" } else { "stage" }, project, name);
-        let kept = state.instance(project, name)?;
-        let mut bytes = match request.snapshots {
-            Snapshots::Include => kept.export.clone(),
-            Snapshots::Omit => kept.export_instance_only.clone(),
-        };
+        let (mut bytes, packaging) = state.export_of(request)?;
         let faults = state.faults(project, name);
         for fault in &faults {
             match fault {
@@ -422,7 +429,7 @@ impl Daemon for FakeDaemon {
         }
         drop(state);
         let (daemon, request) = (self.clone(), request.clone());
-        Ok(Box::new(FakeStream { daemon, request, object, mode, bytes, position: 0, faults, begun: false }))
+        Ok(Box::new(FakeStream { daemon, request, object, mode, packaging, bytes, position: 0, faults, begun: false }))
     }
 
     fn import(
@@ -432,8 +439,8 @@ impl Daemon for FakeDaemon {
         progress: &mut dyn FnMut(Progress<'_>),
     ) -> Result<(), DaemonError> {
         let object = request.subject.to_string();
-        let (project, name) = place(&request.subject)?;
-        if self.instance(project, name)?.is_some() {
+        let (project, name) = (request.subject.project(), request.subject.name());
+        if self.exists(&request.subject)? {
             return Err(DaemonError::NameTaken { object, words: String::new() });
         }
         let faults = {
@@ -445,25 +452,32 @@ impl Daemon for FakeDaemon {
             state.faults(project, name)
         };
         let mut bytes = Vec::new();
-        let result = receive(&object, &faults, body, &mut bytes, progress)
-            .and_then(|()| unpack(request, &bytes).map_err(|words| DaemonError::failure(&object, &words)))
-            .and_then(|kept| self.state().accept(kept).map_err(|words| DaemonError::failure(&object, &words)));
-        let accepted = result.is_ok();
+        let received = receive(&object, &faults, body, &mut bytes, progress);
         let mut state = self.state();
+        if !matches!(request.subject, Subject::Instance { .. }) {
+            let accepted = received.is_ok();
+            state.imports.push(Imported { request: request.clone(), bytes: bytes.clone(), accepted });
+            return received.map(|()| state.keep(FakeThing::imported(request, bytes)));
+        }
+        let result = received
+            .and_then(|()| unpack(request, &bytes).map_err(|words| DaemonError::failure(&object, &words)))
+            .and_then(|kept| state.accept(kept).map_err(|words| DaemonError::failure(&object, &words)));
+        let accepted = result.is_ok();
         state.imports.push(Imported { request: request.clone(), bytes, accepted });
         state.instances.insert(key(project, name), result?);
         Ok(())
     }
 
     fn backups(&self, subject: &Subject) -> Result<Vec<BackupEntry>, DaemonError> {
-        let (project, instance) = place(subject)?;
-        let mut state = self.state();
-        state.instance(project, instance)?;
-        Ok(state.backups.get(&key(project, instance)).cloned().unwrap_or_default())
+        if !self.exists(subject)? {
+            return Err(DaemonError::refusal(&subject.to_string(), 404, "Instance not found"));
+        }
+        let (project, instance) = (subject.project(), subject.name());
+        Ok(self.state().backups.get(&key(project, instance)).cloned().unwrap_or_default())
     }
 
     fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
-        let (project, instance) = place(subject)?;
+        let (project, instance) = (subject.project(), subject.name());
         let mut state = self.state();
         state.call(&format!("delete-backup {backup}"), project, instance);
         state.drop_backup(project, instance, backup);
@@ -483,9 +497,17 @@ impl Daemon for FakeDaemon {
         Ok(())
     }
 
-    fn describe_volume(&self, project: &str, pool: &str, name: &str, _text: &str) -> Result<(), DaemonError> {
-        let object = Subject::volume(project, pool, name).to_string();
-        Err(DaemonError::NotFound { object, words: String::new() })
+    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
+        let subject = Subject::volume(project, pool, name);
+        self.state().change_other(&subject, &[("description", description.into())])
+    }
+
+    fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError> {
+        self.state().update_image(&Subject::image(project, fingerprint), settings)
+    }
+
+    fn add_image_alias(&self, project: &str, fingerprint: &str, alias: &ImageAlias) -> Result<(), DaemonError> {
+        self.state().add_image_alias(&Subject::image(project, fingerprint), alias)
     }
 
     fn set_snapshot_expiry(
@@ -528,7 +550,7 @@ impl Daemon for FakeDaemon {
         }
         // To cloud-init an instance of another name is another machine.
         set_config(&mut kept.object, "volatile.cloud-init.instance-id", Some(&tarball::uuid_of(to)));
-        state.interfere(&key(project, from), &[Fault::RenameInstance(to.to_owned())]);
+        state.interfere(&Subject::instance(project, from), &[Fault::RenameInstance(to.to_owned())]);
         Ok(())
     }
 

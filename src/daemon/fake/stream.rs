@@ -1,21 +1,21 @@
-//! The stream of an export of the daemon in memory, and what happens to it and to its instance while it is read.
+//! The stream of an export of the daemon in memory, with the faults of its attempt.
 
 use std::io::{self, Read};
 
-use super::{FakeDaemon, Fault, key};
+use super::{FakeDaemon, Fault};
 use crate::daemon::error::DaemonError;
-use crate::daemon::{Completion, Export, ExportRequest, Mode, Verdict};
+use crate::daemon::{Completion, Export, ExportRequest, Mode, Packaging, Verdict};
 
-/// The stream of one export, with what goes wrong at it.
 pub(super) struct FakeStream {
-    pub(super) daemon: FakeDaemon,
-    pub(super) request: ExportRequest,
-    pub(super) object: String,
-    pub(super) mode: Mode,
-    pub(super) bytes: Vec<u8>,
-    pub(super) position: usize,
-    pub(super) faults: Vec<Fault>,
-    pub(super) begun: bool,
+    pub daemon: FakeDaemon,
+    pub request: ExportRequest,
+    pub object: String,
+    pub mode: Mode,
+    pub packaging: Packaging,
+    pub bytes: Vec<u8>,
+    pub position: usize,
+    pub faults: Vec<Fault>,
+    pub begun: bool,
 }
 
 impl FakeStream {
@@ -44,9 +44,7 @@ impl Read for FakeStream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if !self.begun {
             self.begun = true;
-            self.daemon
-                .state()
-                .interfere(&key(self.request.subject.project(), self.request.subject.name()), &self.faults);
+            self.daemon.state().interfere(&self.request.subject, &self.faults);
         }
         let (end, broken) = self.end();
         let count = buffer.len().min(end - self.position);
@@ -67,6 +65,10 @@ impl Export for FakeStream {
 
     fn length(&self) -> Option<u64> {
         (self.mode == Mode::Staged).then_some(self.bytes.len() as u64)
+    }
+
+    fn packaging(&self) -> Packaging {
+        self.packaging
     }
 
     fn finish(self: Box<Self>) -> Result<Completion, DaemonError> {

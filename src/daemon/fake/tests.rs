@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::daemon::{Completion, Layout};
+use crate::daemon::{Completion, Layout, Snapshots};
 
 fn web1() -> FakeInstance {
     FakeInstance::container("web1")

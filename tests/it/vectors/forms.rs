@@ -221,6 +221,11 @@ fn file_point() -> Point {
     }
 }
 
+fn image_point(form: StreamForm) -> Point {
+    let kind = SourceKind::Image { project: "lab".into() };
+    Point { source: Source { server: "host".into(), kind, name: "ab".repeat(32) }, form, ..disc_point() }
+}
+
 fn disc_point() -> Point {
     Point {
         source: Source::volume("host", "lab", "fast", "installer"),
@@ -232,6 +237,7 @@ fn disc_point() -> Point {
 
 fn points() -> Value {
     let (one, file, disc) = (example_point(), file_point(), disc_point());
+    let (image, split) = (image_point(StreamForm::Image), image_point(StreamForm::SplitImage));
     let mut unsorted = one.clone();
     unsorted.content.packs.reverse();
     let mut twice = one.clone();
@@ -242,6 +248,8 @@ fn points() -> Value {
         good("an export", &one.encode(), values::point(&one)),
         good("a file of no bytes that came compressed", &file.encode(), values::point(&file)),
         good("a disc image", &disc.encode(), values::point(&disc)),
+        good("an image", &image.encode(), values::point(&image)),
+        good("a split image", &split.encode(), values::point(&split)),
         bad("packs not ascending", &unsorted.encode(), "content.packs", NotCanonical),
         bad("a pack twice", &twice.encode(), "content.packs", NotCanonical),
         bad("a table chunk of no bytes", &empty_chunk.encode(), "chunk.len", NotCanonical),
@@ -252,7 +260,7 @@ fn points() -> Value {
     assert_eq!((stored[at], stored[at + 1]), (3, 1));
     let consistency = at + 1 + 1 + 5 + 1 + 32;
     all.extend([
-        bad("unknown form", &replaced(&stored, at, &[5]), "point.form", Unknown),
+        bad("unknown form", &replaced(&stored, at, &[7]), "point.form", Unknown),
         bad("unknown consistency", &replaced(&stored, consistency, &[5]), "point.consistency", Unknown),
         bad("neither original nor none", &replaced(&stored, at + 1, &[2]), "point.original", Unknown),
     ]);

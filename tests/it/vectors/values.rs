@@ -85,6 +85,8 @@ pub fn point(point: &Point) -> Value {
         StreamForm::Export { optimized: true } => "optimized export",
         StreamForm::File => "file",
         StreamForm::Disc => "disc image",
+        StreamForm::Image => "image",
+        StreamForm::SplitImage => "split image",
     };
     let original = point
         .original

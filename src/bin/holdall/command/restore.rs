@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use holdall::repo::Catalog;
 use holdall::restore::{self, Conflict, IdentityChoice, Maps, RestoreTarget, Selection};
+use holdall::source::SourceKind;
 
 use crate::args::{Renaming, Restore};
 use crate::config::Settings;
@@ -36,14 +37,19 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
         replaced: restored.replaced,
         remarks: &restored.remarks,
     };
+    let outcome = match (&point.source.kind, restored.replaced) {
+        (_, true) => "; it replaced the old one and is stopped",
+        (SourceKind::Instance { .. }, false) => "; it is stopped",
+        _ => "",
+    };
     output.result(&object, || {
         let mut text = format!(
-            "Restored {} as {} in project {}: {}, verified; {}",
+            "Restored {} as {} in project {}: {}, verified{}",
             plain(&label),
             plain(&restored.name),
             plain(&restored.project),
             size(restored.bytes),
-            if restored.replaced { "it replaced the old one and is stopped" } else { "it is stopped" }
+            outcome
         );
         for remark in &restored.remarks {
             text.push_str("\n  ");

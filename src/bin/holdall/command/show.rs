@@ -98,6 +98,8 @@ fn sheet(id: PointId, point: &Point, (snapshots, set): (&[Snapshot], &[SetMember
             }
             StreamForm::File => "file: as it was given; export gets it back, restore does not take it",
             StreamForm::Disc => "disc image: the bytes of the volume, as they are",
+            StreamForm::Image => "image in one file, as it is",
+            StreamForm::SplitImage => "image in several files: a multipart body, as the daemon sent it",
         },
     );
     if let Some(original) = &point.original {
