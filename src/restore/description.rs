@@ -88,6 +88,8 @@ pub(super) struct Edit<'e> {
     pub identity: Option<&'e Identity>,
     /// Configuration keys that the main object gets.
     pub set: &'e BTreeMap<String, String>,
+    /// Those that nothing keeps: they speak of what was under way when it was backed up.
+    pub unset: &'static [&'static str],
 }
 
 /// Why an index cannot be used.
@@ -295,8 +297,8 @@ impl Index {
         if let Some(main) = config.get_mut("container").and_then(Value::as_mapping_mut) {
             edit_object(main, edit, &mut dropped, &mut renamed);
             let own = main.entry("config".into()).or_insert_with(|| Mapping::new().into());
-            for (key, value) in edit.set {
-                own.as_mapping_mut().map(|own| own.insert(key.as_str().into(), value.as_str().into()));
+            if let Some(own) = own.as_mapping_mut() {
+                own.extend(edit.set.iter().map(|(key, value)| (key.as_str().into(), value.as_str().into())));
             }
         }
         for snapshot in config.get_mut("snapshots").and_then(Value::as_sequence_mut).into_iter().flatten() {
@@ -482,6 +484,9 @@ fn edit_config(
             }
         }
     }
+    for key in edit.unset {
+        config.shift_remove(*key);
+    }
     let Some(identity) = edit.identity else { return };
     // What runs was the other one: a daemon that starts must not start this one for it.
     config.retain(|key, _| !key.as_str().is_some_and(|key| is_address(key) || key == "volatile.last_state.power"));
@@ -601,7 +606,7 @@ config:
     ) -> (Index, Vec<String>) {
         let mut index = Index::parse(VERSION_2.as_bytes()).unwrap();
         let (set, keys) = (BTreeMap::new(), KeyRules::of(Flavor::Lxd, Origin::Foreign));
-        let remarks = index.edit(&Edit { maps, without, of_profiles, keys: &keys, identity, set: &set });
+        let remarks = index.edit(&Edit { maps, without, of_profiles, keys: &keys, identity, set: &set, unset: &[] });
         (index, remarks)
     }
 
@@ -688,7 +693,15 @@ config:
         let (maps, none, set) = (Maps::default(), BTreeSet::new(), BTreeMap::new());
         let keys = KeyRules::of(Flavor::Incus, Origin::Same);
         let identity = Some(&identity);
-        index.edit(&Edit { maps: &maps, without: &none, of_profiles: &none, keys: &keys, identity, set: &set });
+        index.edit(&Edit {
+            maps: &maps,
+            without: &none,
+            of_profiles: &none,
+            keys: &keys,
+            identity,
+            set: &set,
+            unset: &[],
+        });
         let expected = "{container: {config: {volatile.uuid: new, volatile.eth0.name: eth0},
             devices: {eth0: {type: nic}}},
             snapshots: [{name: s0, config: {volatile.uuid: new, volatile.cloud-init.instance-id: id}}]}";
@@ -726,7 +739,15 @@ config:
             odd.iter().enumerate().map(|(n, text)| (format!("user.{n:02}"), (*text).to_owned())).collect();
         let (maps, none) = (Maps::default(), BTreeSet::new());
         let keys = KeyRules::of(Flavor::Lxd, Origin::Same);
-        index.edit(&Edit { maps: &maps, without: &none, of_profiles: &none, keys: &keys, identity: None, set: &set });
+        index.edit(&Edit {
+            maps: &maps,
+            without: &none,
+            of_profiles: &none,
+            keys: &keys,
+            identity: None,
+            set: &set,
+            unset: &[],
+        });
         for yaml in [index.to_yaml().unwrap(), index.description().unwrap()] {
             let found: Value = serde_norway::from_str(&yaml).unwrap();
             let container = found.get("config").unwrap_or(&found).get("container").unwrap();

@@ -13,7 +13,7 @@ use crate::limits::{IMPORT_INDEX_BYTES_MAX, IMPORT_KEYS_REFUSED_MAX};
 use crate::restore::attributes::IdMap;
 use crate::restore::description::{Edit, Identity, Index, Kind, Selection, is_address};
 use crate::restore::keys::{KeyRules, Origin, unknown_key};
-use crate::restore::replace::{self, Swap};
+use crate::restore::replace::{self, MARKS, Swap};
 use crate::restore::rewrite::Rewrite;
 use crate::restore::surroundings::Surroundings;
 use crate::restore::target::{
@@ -38,7 +38,9 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
         require_free(job.daemon, &subject)?;
         replace::require_nothing_left(&job, &subject)?;
     }
-    let rules = KeyRules::new(&server, origin(&job, &server), job.daemon.instance_keys()?);
+    let origin = origin(&job, &server);
+    let catalogue = if origin == Origin::Foreign { job.daemon.instance_keys()? } else { None };
+    let rules = KeyRules::new(&server, origin, catalogue);
     surroundings.require(&job, &selected, &rules)?;
     let mut remarks = Vec::new();
     let swap = match job.target.conflict {
@@ -63,7 +65,7 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     let bytes = plan.upload(&mut selected, &mut remarks)?;
     plan.complete(&selected, &twins, &mut remarks)?;
     if let Some(swap) = &swap {
-        swap.run(&job, &mut remarks)?;
+        swap.run(&job)?;
     }
     Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, replaced: swap.is_some(), remarks })
 }
@@ -154,6 +156,7 @@ impl Plan<'_> {
             // What is inside the streams of a driver gets its identity afterwards.
             identity: self.identity.filter(|_| !self.job.is_optimized()),
             set: &self.marks,
+            unset: MARKS,
         }
     }
 

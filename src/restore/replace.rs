@@ -9,6 +9,8 @@
 //! | the old one | a marked one | deletes the marked one |
 //! | nothing | the old one renamed, and a marked one | gives the old one its name back, deletes the marked one |
 //! | a marked one | the old one renamed, or nothing | deletes the old one, takes the marks off |
+//!
+//! Marks are settings that anybody may write, so nothing is deleted for them but what bears a name of ours.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +27,17 @@ const REPLACES: &str = "user.holdall.replaces";
 const OLD: &str = "user.holdall.replaces.old";
 const CLOUD_INIT: &str = "user.holdall.replaces.cloud-init";
 const OLD_CLOUD_INIT: &str = "user.holdall.replaces.old-cloud-init";
-const MARKS: &[&str] = &[REPLACES, OLD, CLOUD_INIT, OLD_CLOUD_INIT];
+pub(super) const MARKS: &[&str] = &[REPLACES, OLD, CLOUD_INIT, OLD_CLOUD_INIT];
+
+/// How the two are called meanwhile, with a number behind.
+const NEW_PREFIX: &str = "holdall-new-";
+const OLD_PREFIX: &str = "holdall-old-";
+
+/// Steps that putting things in order may take; three at the most are needed for one interruption.
+const STEPS_MAX: usize = 12;
+
+/// Keeps an instance from being deleted.
+const PROTECTION: &str = "security.protection.delete";
 
 /// By what cloud-init tells whether it has seen this machine before.
 const INSTANCE_ID: &str = "volatile.cloud-init.instance-id";
@@ -38,6 +50,9 @@ pub(super) struct Swap {
     new: String,
     /// What the old one is called once it has made room.
     old: String,
+    /// By what the old one can be told from another of its name.
+    old_uuid: Option<String>,
+    old_created: String,
     old_cloud_init: Option<String>,
 }
 
@@ -52,42 +67,63 @@ pub(super) fn prepare(
     let Some(instance) = job.daemon.instance(&project, &name)? else { return Ok(None) };
     require_stopped(subject, &instance.summary)?;
     let described: Value = serde_json::from_str(&instance.json).unwrap_or_default();
-    if described.pointer("/expanded_config/security.protection.delete").is_some_and(|value| value == "true") {
-        let reason = "is protected by security.protection.delete".to_owned();
+    if described.get("expanded_config").and_then(|config| config.get(PROTECTION)).is_some_and(|it| it == "true") {
+        let reason = format!("is protected by {PROTECTION}");
         return Err(RestoreError::NotReplaceable { object: object(subject), reason });
     }
     let number = u32::from_be_bytes(random_bytes::<4>()?);
     Ok(Some(Swap {
         project,
         name,
-        new: format!("holdall-new-{number:08x}"),
-        old: format!("holdall-old-{number:08x}"),
+        new: format!("{NEW_PREFIX}{number:08x}"),
+        old: format!("{OLD_PREFIX}{number:08x}"),
         old_cloud_init: instance.summary.config.get(INSTANCE_ID).cloned(),
+        old_uuid: instance.summary.uuid,
+        old_created: instance.summary.created_at,
     }))
 }
 
 /// Errs if the name is free only because a replacement was interrupted.
 pub(super) fn require_nothing_left(job: &Job<'_>, subject: &Subject) -> Result<(), RestoreError> {
-    let instances = in_project(job, subject)?;
-    let Some(new) = marked(&instances, subject) else { return Ok(()) };
-    let old = new.config.get(OLD).filter(|old| instances.iter().any(|one| one.name == **old));
-    let left = match old {
-        Some(old) => format!("{old} is the old one, and {} the restored one", new.name),
-        None => format!("{} is the restored one", new.name),
+    match left(job, subject)? {
+        None => Ok(()),
+        Some(left) => Err(left.interrupted(subject)),
+    }
+}
+
+/// What an interrupted replacement left.
+struct Left {
+    new: Summary,
+    /// What the old one is called, where it is not under its own name.
+    old: Option<String>,
+    has_name: bool,
+}
+
+impl Left {
+    fn interrupted(&self, subject: &Subject) -> RestoreError {
+        let left = match &self.old {
+            Some(old) => format!("{old} is the old one, and {} the restored one", self.new.name),
+            None => format!("{} is the restored one", self.new.name),
+        };
+        RestoreError::Interrupted { object: subject.to_string(), left }
+    }
+}
+
+/// What an interrupted replacement of that instance left, if any did.
+fn left(job: &Job<'_>, subject: &Subject) -> Result<Option<Left>, RestoreError> {
+    let mut instances = job.daemon.instances()?.instances;
+    instances.retain(|instance| instance.project == subject.project());
+    let is_new = |one: &&Summary| {
+        let is_ours = one.name == subject.name() || one.name.starts_with(NEW_PREFIX);
+        is_ours && one.config.get(REPLACES).is_some_and(|name| name == subject.name())
     };
-    Err(RestoreError::Interrupted { object: subject.to_string(), left })
-}
-
-fn in_project(job: &Job<'_>, subject: &Subject) -> Result<Vec<Summary>, RestoreError> {
-    let mut listing = job.daemon.instances()?;
-    listing.instances.retain(|instance| instance.project == subject.project());
-    Ok(listing.instances)
-}
-
-/// An instance that was to take that one's place, or that has.
-fn marked<'i>(instances: &'i [Summary], subject: &Subject) -> Option<&'i Summary> {
-    let marked = |one: &&Summary| one.config.get(REPLACES).is_some_and(|name| name == subject.name());
-    instances.iter().filter(marked).max_by_key(|one| one.name == subject.name())
+    let Some(new) = instances.iter().filter(is_new).max_by_key(|one| one.name == subject.name()) else {
+        return Ok(None);
+    };
+    let old = new.config.get(OLD).filter(|old| old.starts_with(OLD_PREFIX));
+    let old = old.filter(|old| instances.iter().any(|one| one.name == **old)).cloned();
+    let has_name = instances.iter().any(|one| one.name == subject.name());
+    Ok(Some(Left { new: new.clone(), old, has_name }))
 }
 
 fn require_stopped(subject: &Subject, summary: &Summary) -> Result<(), RestoreError> {
@@ -100,32 +136,45 @@ fn require_stopped(subject: &Subject, summary: &Summary) -> Result<(), RestoreEr
 
 fn put_in_order(job: &Job<'_>, subject: &Subject, remarks: &mut Vec<String>) -> Result<(), RestoreError> {
     let (project, name) = (subject.project(), subject.name());
-    // Each step leaves another state behind, and none is reached twice.
-    loop {
-        let instances = in_project(job, subject)?;
-        let Some(new) = marked(&instances, subject) else { return Ok(()) };
-        let old = new.config.get(OLD).filter(|old| instances.iter().any(|one| one.name == **old));
-        if new.name == name {
-            if let Some(old) = old {
-                job.daemon.delete_instance(project, old)?;
+    for _ in 0..STEPS_MAX {
+        let Some(found) = left(job, subject)? else { return Ok(()) };
+        let new = &found.new;
+        match &found.old {
+            _ if new.name == name => {
+                if let Some(old) = &found.old {
+                    job.daemon.delete_instance(project, old)?;
+                }
+                job.daemon.update_instance(project, name, &without_marks(new))?;
+                remarks.push("an interrupted replacement was brought to its end".to_owned());
             }
-            job.daemon.update_instance(project, name, &without_marks(new))?;
-            remarks.push("an interrupted replacement was brought to its end".to_owned());
-        } else if instances.iter().any(|one| one.name == name) {
-            job.daemon.delete_instance(project, &new.name)?;
-            remarks.push(format!("{}, which an interrupted replacement left, was deleted", new.name));
-        } else if let Some(old) = old {
-            job.daemon.rename_instance(project, old, name)?;
-            if let Some(id) = new.config.get(OLD_CLOUD_INIT) {
-                job.daemon.update_instance(project, name, &known_as(id))?;
+            _ if found.has_name => {
+                delete_new(job, project, &new.name)?;
+                remarks.push(format!("{}, which an interrupted replacement left, was deleted", new.name));
             }
-            remarks.push(format!("{old}, which an interrupted replacement left, has its name again"));
-        } else {
+            Some(old) => {
+                job.daemon.rename_instance(project, old, name)?;
+                if let Some(id) = new.config.get(OLD_CLOUD_INIT) {
+                    job.daemon.update_instance(project, name, &known_as(id))?;
+                }
+                remarks.push(format!("{old}, which an interrupted replacement left, has its name again"));
+            }
             // Perhaps the only copy that there is.
-            let left = format!("{} is the restored one", new.name);
-            return Err(RestoreError::Interrupted { object: subject.to_string(), left });
+            None => return Err(found.interrupted(subject)),
         }
     }
+    Ok(())
+}
+
+/// Deletes a restored instance that did not get its place, also if it was protected when it was backed up.
+fn delete_new(job: &Job<'_>, project: &str, name: &str) -> Result<(), DaemonError> {
+    job.daemon.delete_instance(project, name).or_else(|error| {
+        let unprotect =
+            InstanceChange { set: [(PROTECTION.to_owned(), "false".to_owned())].into(), ..InstanceChange::default() };
+        match job.daemon.update_instance(project, name, &unprotect) {
+            Ok(()) => job.daemon.delete_instance(project, name),
+            Err(_) => Err(error),
+        }
+    })
 }
 
 fn known_as(id: &str) -> InstanceChange {
@@ -164,67 +213,67 @@ impl Swap {
     }
 
     /// Puts the new one, which is complete, in the place of the old one.
-    pub(super) fn run(&self, job: &Job<'_>, remarks: &mut Vec<String>) -> Result<(), RestoreError> {
-        let subject = Subject::instance(&self.project, &self.name);
-        // Somebody may have started it during the upload.
+    pub(super) fn run(&self, job: &Job<'_>) -> Result<(), RestoreError> {
         let present = job.daemon.instance(&self.project, &self.name)?;
         if let Some(present) = &present {
-            if let Err(refused) = require_stopped(&subject, &present.summary) {
-                self.withdraw(job, remarks);
+            // Somebody may have started it during the upload, or made another one.
+            let checked = self.require_same(&present.summary);
+            let renamed = checked.and_then(|()| {
+                let renamed = job.daemon.rename_instance(&self.project, &self.name, &self.old);
+                renamed.map_err(|source| self.failed(source, "it is as it was"))
+            });
+            if let Err(refused) = renamed {
+                // What it was made of is in the repository, and what stays of it is found by the next one.
+                let _ = delete_new(job, &self.project, &self.new);
                 return Err(refused);
-            }
-            if let Err(source) = job.daemon.rename_instance(&self.project, &self.name, &self.old) {
-                self.withdraw(job, remarks);
-                return Err(self.failed(job, source));
             }
         }
         if let Err(source) = job.daemon.rename_instance(&self.project, &self.new, &self.name) {
-            self.take_back(job, remarks);
-            return Err(self.failed(job, source));
+            return Err(self.take_back(job, source));
         }
         let new = job.daemon.instance(&self.project, &self.name)?;
         if present.is_some() {
             let deleted = job.daemon.delete_instance(&self.project, &self.old);
-            deleted.map_err(|source| {
-                let outcome = format!(
-                    "{} was replaced, but the old one could not be deleted and is {}",
-                    object(&subject),
-                    self.old
-                );
-                RestoreError::OldStays { outcome, source }
-            })?;
+            deleted.map_err(|source| self.unfinished(source, &format!("the old one is {} still", self.old)))?;
         }
-        if let Some(new) = new {
-            job.daemon.update_instance(&self.project, &self.name, &without_marks(&new.summary))?;
-        }
-        Ok(())
-    }
-
-    /// The old one gets its name back.
-    fn take_back(&self, job: &Job<'_>, remarks: &mut Vec<String>) {
-        if job.daemon.rename_instance(&self.project, &self.old, &self.name).is_ok() {
-            if let Some(id) = &self.old_cloud_init {
-                // It runs as it did; at worst cloud-init greets it as a new one.
-                let _ = job.daemon.update_instance(&self.project, &self.name, &known_as(id));
+        match new {
+            Some(new) => {
+                let changed = job.daemon.update_instance(&self.project, &self.name, &without_marks(&new.summary));
+                changed.map_err(|source| self.unfinished(source, "it still carries the marks of that"))
             }
-            self.withdraw(job, remarks);
+            None => Ok(()),
         }
     }
 
-    /// The new one goes; what it was made of is in the repository.
-    fn withdraw(&self, job: &Job<'_>, remarks: &mut Vec<String>) {
-        if let Err(error) = job.daemon.delete_instance(&self.project, &self.new) {
-            remarks.push(format!("{} could not be deleted: {error}", self.new));
-        }
-    }
-
-    /// Says what there is after a failure.
-    fn failed(&self, job: &Job<'_>, source: DaemonError) -> RestoreError {
+    fn require_same(&self, present: &Summary) -> Result<(), RestoreError> {
         let subject = Subject::instance(&self.project, &self.name);
-        let state = match job.daemon.exists(&subject) {
-            Ok(true) => "it is as it was".to_owned(),
-            _ => format!("it is {} now, and the restored one is {}", self.old, self.new),
-        };
+        if (&present.uuid, &present.created_at) != (&self.old_uuid, &self.old_created) {
+            let reason = "is another one than before".to_owned();
+            return Err(RestoreError::NotReplaceable { object: object(&subject), reason });
+        }
+        require_stopped(&subject, present)
+    }
+
+    /// The old one gets its name back, and the new one goes.
+    fn take_back(&self, job: &Job<'_>, source: DaemonError) -> RestoreError {
+        if job.daemon.rename_instance(&self.project, &self.old, &self.name).is_err() {
+            return self.failed(source, &format!("it is {} now, and the restored one is {}", self.old, self.new));
+        }
+        if let Some(id) = &self.old_cloud_init {
+            // It is as it was; at worst cloud-init greets it as a new one.
+            let _ = job.daemon.update_instance(&self.project, &self.name, &known_as(id));
+        }
+        let _ = delete_new(job, &self.project, &self.new);
+        self.failed(source, "it is as it was")
+    }
+
+    fn failed(&self, source: DaemonError, state: &str) -> RestoreError {
+        let subject = Subject::instance(&self.project, &self.name);
         RestoreError::Swap { outcome: format!("{} cannot be replaced; {state}", object(&subject)), source }
+    }
+
+    fn unfinished(&self, source: DaemonError, state: &str) -> RestoreError {
+        let subject = Subject::instance(&self.project, &self.name);
+        RestoreError::Unfinished { outcome: format!("{} was replaced, but {state}", object(&subject)), source }
     }
 }

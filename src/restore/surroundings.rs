@@ -72,6 +72,7 @@ impl Surroundings {
             keys,
             identity: None,
             set: &BTreeMap::new(),
+            unset: &[],
         });
         let mut missing = Vec::new();
         self.look_for_pool(job, &index, &mut missing);

@@ -236,10 +236,10 @@ pub enum RestoreError {
         /// The daemon's words.
         source: DaemonError,
     },
-    /// The restored instance is in its place, but the old one could not be deleted.
+    /// The restored instance is in its place, but not everything is done.
     #[error("{outcome}")]
-    OldStays {
-        /// What was replaced, and what the old one is called.
+    Unfinished {
+        /// What was replaced, and what remains to be done.
         outcome: String,
         /// The daemon's words.
         source: DaemonError,

@@ -41,6 +41,7 @@ pub fn rewritten(stream: &[u8], flavor: Flavor, trial: &Trial) -> Result<Vec<u8>
         keys: &keys,
         identity: trial.fresh_identity.then_some(&identity),
         set: &BTreeMap::new(),
+        unset: &[],
     });
     let rewrite = Rewrite::new(kind, trial.selection.clone(), &index, 1_700_000_000).map_err(|it| it.to_string())?;
     let mut rewriter = Rewriter::new(rewrite).map_err(|error| error.to_string())?;

@@ -113,6 +113,54 @@ fn an_upload_that_fails_leaves_the_old_one_alone() {
     }
 }
 
+#[test]
+fn settings_that_anybody_may_write_delete_nothing() {
+    let (repository, point, daemon) = scene();
+    let spoofed = |name: &str| {
+        FakeInstance::container(name)
+            .config("user.note", "theirs")
+            .config("user.holdall.replaces", "web1")
+            .config("user.holdall.replaces.old", "precious")
+    };
+    daemon.add(&spoofed("copy-of-it"));
+    daemon.add(&FakeInstance::container("precious").config("user.note", "theirs"));
+    put((&repository, &point), &daemon, Conflict::Replace).unwrap();
+    // Restored from a point that was made while it was marked, or marked by its owner.
+    daemon.delete_instance("default", "web1").unwrap();
+    daemon.add(&spoofed("web1"));
+    put((&repository, &point), &daemon, Conflict::Replace).unwrap();
+    let expected = [("copy-of-it", "theirs"), ("precious", "theirs"), ("web1", "new")];
+    assert_eq!(present(&daemon), expected.map(|(name, note)| (name.to_owned(), note.to_owned())));
+}
+
+#[test]
+fn a_point_of_a_marked_instance_is_restored_without_the_marks() {
+    let (repository, origin) = (new(), FakeDaemon::new(Flavor::Lxd));
+    origin.add(&web1("new", 'a').config("user.holdall.replaces", "web1").config("user.holdall.replaces.old", "x"));
+    let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
+    back_up(&repository, &origin, &Selection::All, &options, "test-host", &clock(), &Silent).unwrap();
+    let (_, point) = points(&repository).remove(0);
+    let daemon = FakeDaemon::new(Flavor::Lxd);
+    put((&repository, &point), &daemon, Conflict::Refuse).unwrap();
+    is_whole(&daemon);
+}
+
+#[test]
+fn what_was_protected_when_it_was_backed_up_does_not_stay_behind() {
+    let (repository, origin) = (new(), FakeDaemon::new(Flavor::Lxd));
+    origin.add(&web1("new", 'a').config("security.protection.delete", "true"));
+    let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
+    back_up(&repository, &origin, &Selection::All, &options, "test-host", &clock(), &Silent).unwrap();
+    let (_, point) = points(&repository).remove(0);
+    let daemon = FakeDaemon::new(Flavor::Lxd);
+    daemon.add(&web1("old", 'b'));
+    // It is imported, and then nothing more is done.
+    assert!(!killed(&daemon, (&repository, &point), 1, true));
+    assert_eq!(present(&daemon).len(), 2);
+    put((&repository, &point), &daemon, Conflict::Replace).unwrap();
+    is_whole(&daemon);
+}
+
 /// A daemon that cannot be reached any more from some changing call on, as after the death of whoever asks.
 struct Dying {
     inner: FakeDaemon,

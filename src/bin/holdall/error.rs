@@ -489,8 +489,9 @@ impl From<RestoreError> for CliError {
             }
             RestoreError::Interrupted { .. } => Self::new(Code::Taken, line)
                 .hint("restore with --replace, which puts that in order first, or rename them by hand"),
-            RestoreError::OldStays { .. } => Self::new(Code::Problems, line)
-                .hint("delete the old one by hand; the same command with --replace does it, too, and restores again"),
+            RestoreError::Unfinished { .. } => {
+                Self::new(Code::Problems, line).hint("the next restore with --replace brings it to its end first")
+            }
             RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
         }
     }

@@ -318,6 +318,12 @@ fn set_config(object: &mut Value, config_key: &str, value: Option<&str>) {
     };
 }
 
+/// Whether an instance must not be deleted.
+fn protection(object: &Value) -> bool {
+    let value = |config: &str| object.get(config).and_then(|config| config.get("security.protection.delete"));
+    value("config").or_else(|| value("expanded_config")).is_some_and(|value| value == "true")
+}
+
 fn nonsense(object: &str, error: impl std::fmt::Display) -> DaemonError {
     DaemonError::Protocol { object: object.to_owned(), problem: error.to_string() }
 }
@@ -564,6 +570,10 @@ impl Daemon for FakeDaemon {
                 400,
                 "Instance is running",
             ));
+        }
+        if protection(&kept.object) {
+            let object = Subject::instance(project, name).to_string();
+            return Err(DaemonError::refusal(&object, 400, "Instance is protected"));
         }
         state.instances.remove(&key(project, name));
         Ok(())
