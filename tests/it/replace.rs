@@ -138,7 +138,7 @@ fn a_point_of_a_marked_instance_is_restored_without_the_marks() {
     let (repository, origin) = (new(), FakeDaemon::new(Flavor::Lxd));
     origin.add(&web1("new", 'a').config("user.holdall.replaces", "web1").config("user.holdall.replaces.old", "x"));
     let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
-    back_up(&repository, &origin, &Selection::All, &options, "test-host", &clock(), &Silent).unwrap();
+    back_up(&repository, &origin, &Selection::All, &options, host(&clock()), &Silent).unwrap();
     let (_, point) = points(&repository).remove(0);
     let daemon = FakeDaemon::new(Flavor::Lxd);
     put((&repository, &point), &daemon, Conflict::Refuse).unwrap();
@@ -150,7 +150,7 @@ fn what_was_protected_when_it_was_backed_up_does_not_stay_behind() {
     let (repository, origin) = (new(), FakeDaemon::new(Flavor::Lxd));
     origin.add(&web1("new", 'a').config("security.protection.delete", "true"));
     let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
-    back_up(&repository, &origin, &Selection::All, &options, "test-host", &clock(), &Silent).unwrap();
+    back_up(&repository, &origin, &Selection::All, &options, host(&clock()), &Silent).unwrap();
     let (_, point) = points(&repository).remove(0);
     let daemon = FakeDaemon::new(Flavor::Lxd);
     daemon.add(&web1("old", 'b'));
