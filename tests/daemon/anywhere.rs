@@ -44,7 +44,7 @@ fn snapshot_rootfs(lab: &Lab, pool: Pool, name: &str, snapshot: &str) -> PathBuf
 }
 
 /// The trees of a container and of its snapshots, oldest first.
-fn trees(lab: &Lab, pool: Pool, name: &str) -> [tree::Tree; 3] {
+pub fn trees(lab: &Lab, pool: Pool, name: &str) -> [tree::Tree; 3] {
     [
         tree::read(&snapshot_rootfs(lab, pool, name, "s0")),
         tree::read(&snapshot_rootfs(lab, pool, name, "s1")),
@@ -68,11 +68,11 @@ fn expiries(lab: &Lab, name: &str) -> Vec<(String, String)> {
 }
 
 /// A stopped container with files of every sort and two snapshots that hold others, one of which expires.
-fn make_container(lab: &Lab, name: &str) {
-    lab.launch_tiny(name, Pool::Dir);
+pub fn make_container(lab: &Lab, pool: Pool, name: &str) {
+    lab.launch_tiny(name, pool);
     lab.sh(name, "echo first >/srv/state");
     lab.run(&["stop", "--force", name]);
-    let root = rootfs(lab, Pool::Dir, name);
+    let root = rootfs(lab, pool, name);
     fill(&root);
     // The copies that Incus makes where the pool has no snapshots of its own go without these.
     shell("setfattr -x trusted.note odd/deep", &root);
@@ -90,7 +90,7 @@ fn make_container(lab: &Lab, name: &str) {
 }
 
 /// What was restored is what was backed up, boots, and its snapshots can be gone back to.
-fn is_restored(lab: &Lab, pool: Pool, name: &str, before: &[tree::Tree; 3]) {
+pub fn is_restored(lab: &Lab, pool: Pool, name: &str, before: &[tree::Tree; 3]) {
     let after = trees(lab, pool, name);
     for ((one, other), which) in before.iter().zip(&after).zip(["s0", "s1", "now"]) {
         same(one, other, &format!("{name} {which}"));
@@ -118,7 +118,7 @@ fn boots(lab: &Lab, name: &str, state: &str) {
 fn a_container_goes_elsewhere(from: Product, to: Product) {
     let (Some(origin), Some(lab)) = (Lab::open(from), Lab::open(to)) else { return };
     let holdall = Holdall::new(&origin);
-    make_container(&origin, "c");
+    make_container(&origin, Pool::Dir, "c");
     let before = trees(&origin, Pool::Dir, "c");
     holdall.succeeds(&["backup", "c"]);
 
@@ -311,7 +311,7 @@ fn what_is_missing_on_lxd_is_named_with_the_way_out() {
 fn an_instance_is_replaced(product: Product) {
     let Some(lab) = Lab::open(product) else { return };
     let holdall = Holdall::new(&lab);
-    make_container(&lab, "c");
+    make_container(&lab, Pool::Dir, "c");
     let (before, known_as) =
         (trees(&lab, Pool::Dir, "c"), config(&lab, "c")["volatile.cloud-init.instance-id"].clone());
     assert!(known_as.is_string());

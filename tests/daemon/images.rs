@@ -112,6 +112,14 @@ fn images_are_lost_and_come_back(product: Product) {
         assert!(made["stored_bytes"].as_u64().expect("bytes") < 16 * 1024, "{made}");
     }
     holdall.succeeds(&["check", "--read-data"]);
+
+    // A server that never saw them has them under the same fingerprints.
+    let Some(empty) = Lab::open(product) else { return };
+    let socket = empty.socket();
+    for image in &before {
+        holdall.succeeds(&["--server", socket.to_str().expect("text"), "restore", &source(image)]);
+    }
+    assert_eq!(images(&empty, "default"), before);
 }
 
 #[test]

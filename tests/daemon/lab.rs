@@ -225,6 +225,18 @@ impl Lab {
         Path::new("/proc").join(daemon.to_string()).join("root").join(dir.strip_prefix("/").expect("an absolute path"))
     }
 
+    /// Leaves the daemon so many bytes for the exports that it stages and the uploads that it gets.
+    pub fn shrink_staging(&self, bytes: u64) {
+        let daemon = self.daemon.as_ref().expect("a running daemon").id().to_string();
+        let place = self.daemon_dir().join("backups");
+        let script = format!(
+            "mount -t tmpfs -o size={bytes} tmpfs {0} && mkdir -p {0}/instances {0}/custom {0}/buckets",
+            place.display()
+        );
+        let status = Command::new("nsenter").args(["--target", &daemon, "--mount", "sh", "-euc", &script]).status();
+        assert!(status.is_ok_and(|status| status.success()), "{script}");
+    }
+
     /// Makes a virtual machine with an empty disk. It cannot be started: the kernel need not know how.
     pub fn init_machine(&self, name: &str, pool: Pool, disk_bytes: u64) {
         let size = format!("root,size={disk_bytes}");

@@ -2,6 +2,7 @@
 
 mod anywhere;
 mod buckets;
+mod containers;
 mod discs;
 mod holdall;
 mod images;
