@@ -1,15 +1,15 @@
 //! A restored instance takes the place of the one that has its name.
 //!
-//! It is imported beside the old one, complete, with marks in its configuration. Then the old one is renamed away, the
-//! new one gets the name, and the old one is deleted. Wherever that stops one of them is there, and the marks tell:
+//! It is imported beside the old one, under a name of its own and with marks in its configuration, complete before
+//! anything happens to the old one. Then the old one is renamed away, the new one gets the name, and the old one is
+//! deleted. Wherever that stops, one of the two is there, and the marks tell the next run what is what. Anybody may
+//! write such settings, so nothing is deleted for them but what bears a name of ours:
 //!
 //! | found under the name | beside it | what the next replacement does first |
 //! |---|---|---|
 //! | the old one | a marked one | deletes the marked one |
 //! | nothing | the old one renamed, and a marked one | gives the old one its name back, deletes the marked one |
 //! | a marked one | the old one renamed, or nothing | deletes the old one, takes the marks off |
-//!
-//! Marks are settings that anybody may write; nothing is deleted for them but what bears a name of ours.
 
 use std::collections::BTreeMap;
 

@@ -242,7 +242,7 @@ impl Editor {
             self.main_seen = true;
         }
         self.write(&headers);
-        if in_main == Some(b"") {
+        if in_main == Some(b"") && member.kind == MemberKind::Directory {
             self.write_description()?;
         }
         Ok(())

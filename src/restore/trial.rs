@@ -305,6 +305,10 @@ mod tests {
         });
         let refused = rewritten(&headless, Flavor::Lxd, &with(Selection::Whole, &[])).unwrap_err();
         assert!(refused.contains("backup/container"), "{refused}");
+        let file = odd(&index("container"), |archive| {
+            append(archive, "backup/container", tar::EntryType::Regular, b"where a directory should be");
+        });
+        rewritten(&file, Flavor::Lxd, &with(Selection::NoSnapshots, &[])).unwrap_err();
         let trailing = [&whole[..], &[0; 10_240]].concat();
         let whole = rewritten(&whole, Flavor::Lxd, &with(Selection::Whole, &[])).unwrap();
         assert!(rewritten(&trailing, Flavor::Lxd, &with(Selection::Whole, &[])).unwrap() == whole);

@@ -198,8 +198,7 @@ impl FakeDaemon {
 
     /// Scripts what goes wrong in the next attempt at this instance that has no script yet, export or import.
     pub fn fault(&self, project: &str, name: &str, faults: &[Fault]) {
-        let key = (project.to_owned(), name.to_owned());
-        self.state().scripts.entry(key).or_default().push_back(faults.to_vec());
+        self.state().scripts.entry(key(project, name)).or_default().push_back(faults.to_vec());
     }
 
     /// Says with which code this script ends in every instance; others end with 0.
@@ -246,9 +245,7 @@ impl State {
 
     /// What was unpacked, if the daemon knows all of its configuration.
     fn accept(&self, kept: Kept) -> Result<Kept, String> {
-        let objects = std::iter::once(&kept.object).chain(&kept.snapshots);
-        let configs = objects.filter_map(|object| object.get("config")?.as_object());
-        match configs.flat_map(|config| config.keys()).find(|key| self.refused_keys.contains(*key)) {
+        match tarball::key_of(std::iter::once(&kept.object).chain(&kept.snapshots), &self.refused_keys) {
             Some(key) => Err(format!("Failed creating instance record: Unknown configuration key: {key}")),
             None => Ok(kept),
         }
@@ -316,12 +313,6 @@ fn set_config(object: &mut Value, config_key: &str, value: Option<&str>) {
         Some(value) => config.insert(config_key.to_owned(), value.into()),
         None => config.remove(config_key),
     };
-}
-
-/// Whether an instance must not be deleted.
-fn protection(object: &Value) -> bool {
-    let value = |config: &str| object.get(config).and_then(|config| config.get("security.protection.delete"));
-    value("config").or_else(|| value("expanded_config")).is_some_and(|value| value == "true")
 }
 
 fn nonsense(object: &str, error: impl std::fmt::Display) -> DaemonError {
@@ -571,7 +562,7 @@ impl Daemon for FakeDaemon {
                 "Instance is running",
             ));
         }
-        if protection(&kept.object) {
+        if tarball::is_protected(&kept.object) {
             let object = Subject::instance(project, name).to_string();
             return Err(DaemonError::refusal(&object, 400, "Instance is protected"));
         }

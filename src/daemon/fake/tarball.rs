@@ -3,7 +3,7 @@
 //! Plain USTAR, the index first, snapshots before the main volume, directories without a trailing slash, two zero
 //! blocks and nothing behind them. The same description gives the same bytes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde_json::{Map, Value, json};
@@ -193,7 +193,7 @@ impl FakeInstance {
             append(tar, &format!("{root}/rootfs"), EntryType::Directory, 0o755, &[])?;
         }
         let below = if self.image.is_none() { format!("{root}/rootfs") } else { root.to_owned() };
-        let mut made = std::collections::BTreeSet::new();
+        let mut made = BTreeSet::new();
         for (path, content) in &self.files {
             for (end, _) in path.match_indices('/') {
                 let directory = path.get(..end).unwrap_or_default();
@@ -208,6 +208,19 @@ impl FakeInstance {
         }
         Ok(())
     }
+}
+
+/// Whether an instance must not be deleted.
+pub(super) fn is_protected(object: &Value) -> bool {
+    let value = |config: &str| object.get(config).and_then(|config| config.get("security.protection.delete"));
+    value("config").or_else(|| value("expanded_config")).is_some_and(|value| value == "true")
+}
+
+/// The first key in the configuration of any of them that is among these.
+pub(super) fn key_of<'o>(mut objects: impl Iterator<Item = &'o Value>, among: &BTreeSet<String>) -> Option<&'o str> {
+    objects
+        .find_map(|object| object.get("config")?.as_object()?.keys().find(|key| among.contains(*key)))
+        .map(String::as_str)
 }
 
 /// A uuid that depends on the name alone.
