@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::backup::look::{bucket_hindrance, hindrance};
 use crate::backup::sources::describe;
 use crate::daemon::{
-    BucketListing, BucketSummary, Daemon, DaemonError, ImageListing, ImageSummary, Listing, Server, Subject,
-    VolumeContent, VolumeListing, VolumeSummary,
+    BucketListing, BucketSummary, Daemon, DaemonError, ImageListing, ImageSummary, Listing, REPLACEMENT_PREFIX,
+    REPLACES, Server, Subject, Summary, VolumeContent, VolumeListing, VolumeSummary,
 };
 use crate::monitor::Problem;
 use crate::source::Source;
@@ -52,7 +52,7 @@ impl Inventory {
                 own_keys: own_keys.map(|(key, value)| (key.clone(), value.clone())).collect(),
                 inherited_keys: one.user_keys.clone(),
                 users: Vec::new(),
-                of_no_use: None,
+                of_no_use: is_replacement(one).then_some("it is what a restore made, and has not taken its place yet"),
             }
         });
         let volumes = self.volumes.volumes.iter().map(|one| {
@@ -97,6 +97,11 @@ impl Inventory {
         let problems = self.instances.problems.iter().chain(&self.volumes.problems).chain(&self.buckets.problems);
         problems.chain(&self.images.problems).map(problem).collect()
     }
+}
+
+/// Whether it is an instance that a restore is about to put in another one's place: its point is in the repository.
+fn is_replacement(instance: &Summary) -> bool {
+    instance.name.starts_with(REPLACEMENT_PREFIX) && instance.config.contains_key(REPLACES)
 }
 
 /// One thing on the server that a run may save.

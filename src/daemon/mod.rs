@@ -42,7 +42,7 @@ pub use model::{
     Access, AttachedVolume, BackupEntry, Devices, Instance, InstanceKind, Network, Nic, Pool, Profile, Project,
     RootDisk, Server, Snapshot, Status, Summary,
 };
-pub use subject::Subject;
+pub use subject::{REPLACEMENT_PREFIX, REPLACES, Subject};
 pub use volume::{Volume, VolumeContent, VolumeSummary};
 
 use crate::clock::Timestamp;

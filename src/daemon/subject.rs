@@ -6,6 +6,11 @@ use super::api::Target;
 use super::error::DaemonError;
 use crate::source::{DEFAULT_PROJECT, Source, SourceKind};
 
+/// The setting by which a restore marks an instance that is to take the place of another one.
+pub const REPLACES: &str = "user.holdall.replaces";
+/// What the names of such instances begin with until they do.
+pub const REPLACEMENT_PREFIX: &str = "holdall-new-";
+
 /// One thing that a daemon makes backups of.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {

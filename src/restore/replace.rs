@@ -15,21 +15,19 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::daemon::{DaemonError, InstanceChange, Status, Subject, Summary};
+use crate::daemon::{DaemonError, InstanceChange, REPLACEMENT_PREFIX, REPLACES, Status, Subject, Summary};
 use crate::id::random_bytes;
 use crate::restore::description::{Identity, Index};
 use crate::restore::target::{Job, RestoreError, object};
 
 /// Marks in the configuration of an instance that takes, or took, another one's place: whose, what that one is called
 /// meanwhile, and by what cloud-init knows either, which every renaming changes.
-const REPLACES: &str = "user.holdall.replaces";
 const OLD: &str = "user.holdall.replaces.old";
 const CLOUD_INIT: &str = "user.holdall.replaces.cloud-init";
 const OLD_CLOUD_INIT: &str = "user.holdall.replaces.old-cloud-init";
 pub(super) const MARKS: &[&str] = &[REPLACES, OLD, CLOUD_INIT, OLD_CLOUD_INIT];
 
 /// How the two are called meanwhile, with a number behind.
-const NEW_PREFIX: &str = "holdall-new-";
 const OLD_PREFIX: &str = "holdall-old-";
 
 /// Steps that putting things in order may take; three at the most are needed for one interruption.
@@ -74,7 +72,7 @@ pub(super) fn prepare(
     Ok(Some(Swap {
         project,
         name,
-        new: format!("{NEW_PREFIX}{number:08x}"),
+        new: format!("{REPLACEMENT_PREFIX}{number:08x}"),
         old: format!("{OLD_PREFIX}{number:08x}"),
         old_cloud_init: instance.summary.config.get(INSTANCE_ID).cloned(),
         old_uuid: instance.summary.uuid,
@@ -113,7 +111,7 @@ fn left(job: &Job<'_>, subject: &Subject) -> Result<Option<Left>, RestoreError> 
     let mut instances = job.daemon.instances()?.instances;
     instances.retain(|instance| instance.project == subject.project());
     let is_new = |one: &&Summary| {
-        let is_ours = one.name == subject.name() || one.name.starts_with(NEW_PREFIX);
+        let is_ours = one.name == subject.name() || one.name.starts_with(REPLACEMENT_PREFIX);
         is_ours && one.config.get(REPLACES).is_some_and(|name| name == subject.name())
     };
     let Some(new) = instances.iter().filter(is_new).max_by_key(|one| one.name == subject.name()) else {

@@ -133,3 +133,12 @@ fn a_run_notes_what_it_was_about() {
     assert_eq!(run_with(&repository, &daemon, &named, &NoHostHooks).made.len(), 1);
     assert!(!record(&repository).whole);
 }
+
+#[test]
+fn an_instance_that_waits_to_replace_another_is_left_out() {
+    let (repository, daemon) = (new(), FakeDaemon::new(Flavor::Incus));
+    daemon.add(&FakeInstance::container("holdall-new-0123abcd").config("user.holdall.replaces", "web1"));
+    daemon.add(&FakeInstance::container("holdall-new-of-somebody"));
+    let summary = run(&repository, &daemon);
+    assert_eq!((summary.made.len(), summary.made[0].source.name.as_str()), (1, "holdall-new-of-somebody"));
+}
