@@ -44,11 +44,11 @@ demo: setup
 deb: setup
 	cargo build $(CARGO_FLAGS) --bin holdall
 	@command -v cargo-deb >/dev/null || cargo install --locked cargo-deb
-	@mkdir -p "$(CARGO_TARGET_DIR)/package/man"
+	@mkdir -p "$(CARGO_TARGET_DIR)/release/package/man"
 	@for shell in bash:holdall.bash zsh:_holdall fish:holdall.fish; do \
 		"$(CARGO_TARGET_DIR)/release/holdall" completions $${shell%%:*} \
-			>"$(CARGO_TARGET_DIR)/package/$${shell#*:}"; done
-	@"$(CARGO_TARGET_DIR)/release/holdall" man --to "$(CARGO_TARGET_DIR)/package/man"
+			>"$(CARGO_TARGET_DIR)/release/package/$${shell#*:}"; done
+	@"$(CARGO_TARGET_DIR)/release/holdall" man --to "$(CARGO_TARGET_DIR)/release/package/man"
 	cargo deb --no-build --locked
 
 test: test-fast fuzz-short

@@ -13,6 +13,9 @@ use crate::point::Point;
 use crate::repo::{Catalog, History, RunRecord};
 use crate::source::Source;
 
+/// How far the clocks of hosts may be apart.
+const CLOCKS_APART_MAX: Duration = Duration::from_hours(24);
+
 /// How a source stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Health {
@@ -101,6 +104,8 @@ pub fn status(
 struct Known<'k> {
     sources: BTreeSet<&'k Source>,
     newest: BTreeMap<&'k Source, (PointId, &'k Point, usize)>,
+    /// Those of which a daemon gave a point.
+    served: BTreeSet<&'k Source>,
     failures: HashMap<&'k Source, (Timestamp, &'k str)>,
     retired: BTreeSet<&'k Source>,
     /// The newest run of each server that was about everything there.
@@ -114,6 +119,7 @@ impl<'k> Known<'k> {
         let mut known = Self {
             sources: BTreeSet::new(),
             newest: BTreeMap::new(),
+            served: BTreeSet::new(),
             failures: HashMap::new(),
             retired: history.retired(),
             whole: HashMap::new(),
@@ -123,6 +129,9 @@ impl<'k> Known<'k> {
         for (id, point) in catalog.points() {
             let entry = known.newest.entry(&point.source).or_insert((*id, point, 0));
             *entry = (*id, point, entry.2 + 1);
+            if point.server.is_some() {
+                known.served.insert(&point.source);
+            }
             known.made.entry(point.run).or_default().insert(&point.source);
         }
         for run in history.runs() {
@@ -150,16 +159,20 @@ impl<'k> Known<'k> {
         let started = newest.map(|(_, point, _)| point.started);
         let failure = self.failures.get(source).filter(|(when, _)| started.is_none_or(|started| started < *when));
         let is_late = |max_age: Duration| {
-            let age = now.as_micros().saturating_sub(started.map_or(0, Timestamp::as_micros));
-            Duration::from_micros(age) > max_age
+            let started = started.map_or(0, Timestamp::as_micros);
+            let from_the_future = started.saturating_sub(now.as_micros());
+            // What a wrong clock dated says nothing of how old it is.
+            Duration::from_micros(now.as_micros().saturating_sub(started)) > max_age
+                || Duration::from_micros(from_the_future) > CLOCKS_APART_MAX
         };
         let health = match newest {
-            _ if self.retired.contains(source) => Health::Retired,
+            // A name that is used again stands for something that lives.
+            _ if self.retired.contains(source) && !self.is_chosen(source) => Health::Retired,
             _ if self.is_left_out(source) => Health::LeftOut,
             _ if self.is_gone(source, started) => Health::Gone,
             _ if failure.is_some() && newest.is_some() => Health::Failing,
             None => Health::Never,
-            Some((_, point, _)) if point.server.is_none() && !self.is_chosen(source) => Health::Imported,
+            Some(_) if !self.served.contains(source) && !self.is_chosen(source) => Health::Imported,
             Some(_) if max_age.is_some_and(is_late) => Health::Late,
             Some(_) => Health::Fresh,
         };

@@ -75,13 +75,13 @@ impl<'a> Around<'a> {
             return Ok(());
         }
         self.entered = true;
-        before.as_ref().map_or(Ok(()), |text| self.execute("Its hook before the backup", text, false))
+        before.as_ref().map_or(Ok(()), |text| self.execute("Its hook user.holdall.hook.pre", text, false))
     }
 
     /// Puts right, and tells of all that failed at it.
     pub(super) fn after(&self) -> Vec<Problem> {
         let inside = match &self.first.hooks.after {
-            Some(text) if self.entered => self.execute("Its hook after the backup", text, true),
+            Some(text) if self.entered => self.execute("Its hook user.holdall.hook.post", text, true),
             _ => Ok(()),
         };
         let outside = self.host.run(When::After, &self.first.source);
@@ -97,7 +97,8 @@ impl<'a> Around<'a> {
         match self.daemon.execute(&script) {
             Ok(0) => Ok(()),
             Ok(137) => Err(format!("{what} was killed, most likely at its time limit of {} seconds", limit.as_secs())),
-            Ok(code) => Err(format!("{what} failed with code {code}: {text}")),
+            // The script itself is not told: it may hold a password.
+            Ok(code) => Err(format!("{what} failed with code {code}")),
             Err(error) => Err(format!("{what} could not be run: {}", describe(&error))),
         }
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::backup::look::{bucket_hindrance, hindrance};
 use crate::backup::sources::describe;
 use crate::daemon::{
-    BucketListing, BucketSummary, Daemon, DaemonError, ImageListing, ImageSummary, Listing, REPLACEMENT_PREFIX,
+    Access, BucketListing, BucketSummary, Daemon, DaemonError, ImageListing, ImageSummary, Listing, REPLACEMENT_PREFIX,
     REPLACES, Server, Subject, Summary, VolumeContent, VolumeListing, VolumeSummary,
 };
 use crate::monitor::Problem;
@@ -40,6 +40,11 @@ impl Inventory {
         // Asked for the backups of a bucket, daemons that make none say that they do not know what that is.
         let buckets = self.buckets.buckets.iter().filter(|_| self.server.exports_buckets());
         instances.chain(volumes).chain(buckets.map(BucketSummary::subject)).collect()
+    }
+
+    /// Whether this client may see everything.
+    pub(super) fn sees_all(&self) -> bool {
+        self.server.access == Access::Full
     }
 
     /// Every source on the server, named so.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::backup::inventory::{Found, Inventory};
 use crate::backup::sources::{BackupError, BackupOptions, Selection};
-use crate::daemon::{Daemon, Project, Snapshots};
+use crate::daemon::{Daemon, Project, Snapshots, is_yes};
 use crate::monitor::Problem;
 use crate::source::{Selector, Source, SourceKind};
 
@@ -47,6 +47,8 @@ pub struct Plan {
     pub planned: Vec<Planned>,
     /// What could not be looked into: projects.
     pub problems: Vec<Problem>,
+    /// Whether nothing was hidden: this client may see all, and could.
+    pub complete: bool,
 }
 
 /// What a run does with one source.
@@ -94,7 +96,7 @@ impl Plan {
 
 impl Planned {
     /// Whether it is an instance that this is attached to.
-    fn leads(&self, member: &Source) -> bool {
+    pub(super) fn leads(&self, member: &Source) -> bool {
         matches!(self.source.kind, SourceKind::Instance { .. }) && self.set.contains(member)
     }
 }
@@ -114,6 +116,8 @@ pub(super) struct Planner<'p> {
     found: Vec<Found>,
     projects: BTreeMap<String, Project>,
     problems: Vec<Problem>,
+    /// Whether this client may see everything on the server.
+    sees_all: bool,
     options: &'p BackupOptions,
 }
 
@@ -126,7 +130,8 @@ impl<'p> Planner<'p> {
     ) -> Self {
         let found = inventory.found(&server);
         let projects = projects.into_iter().map(|project| (project.name.clone(), project)).collect();
-        Self { server, found, projects, problems: inventory.problems(), options }
+        let sees_all = inventory.sees_all();
+        Self { server, found, projects, problems: inventory.problems(), sees_all, options }
     }
 
     pub(super) fn plan(self, selection: &Selection) -> Result<Plan, BackupError> {
@@ -138,7 +143,8 @@ impl<'p> Planner<'p> {
         for one in &mut planned {
             one.set = sets.get(&one.source).cloned().unwrap_or_default();
         }
-        Ok(Plan { planned: in_order(planned), server: self.server, problems: self.problems })
+        let complete = self.sees_all && self.problems.is_empty();
+        Ok(Plan { planned: in_order(planned), server: self.server, problems: self.problems, complete })
     }
 
     /// A run over everything: what is found is in, unless somebody took it out.
@@ -269,10 +275,6 @@ fn in_order(mut planned: Vec<Planned>) -> Vec<Planned> {
     ordered
 }
 
-fn is_yes(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on")
-}
-
 fn is_no(value: &str) -> bool {
     matches!(value.to_ascii_lowercase().as_str(), "false" | "0" | "no" | "off")
 }
@@ -299,7 +301,14 @@ mod tests {
         let config = BTreeMap::from([(EXCLUDE.to_owned(), "true".to_owned())]);
         let project = Project { name: "closed".to_owned(), config, json: String::new() };
         let projects = BTreeMap::from([("closed".to_owned(), project)]);
-        let planner = Planner { server: "lab".to_owned(), found, projects, problems: Vec::new(), options: &options };
+        let planner = Planner {
+            server: "lab".to_owned(),
+            found,
+            projects,
+            problems: Vec::new(),
+            sees_all: true,
+            options: &options,
+        };
         let sign = |one: &Planned| if one.chosen { '+' } else { '-' };
         let plan = planner.plan(selection).unwrap();
         plan.planned.iter().map(|one| format!("{}{} {}", sign(one), one.source.selector(), one.why)).collect()
@@ -392,6 +401,7 @@ mod tests {
             found: with_volumes(),
             projects: BTreeMap::new(),
             problems: Vec::new(),
+            sees_all: true,
             options: &options,
         };
         let plan = planner.plan(&Selection::All).unwrap();
@@ -411,7 +421,8 @@ mod tests {
         let found = vec![found("web1", &keys, &[]), found("volume:default/data", &keys, &["web1"])];
         let options = BackupOptions::default();
         let (projects, problems) = (BTreeMap::new(), Vec::new());
-        let planner = Planner { server: "lab".to_owned(), found, projects, problems, options: &options };
+        let planner =
+            Planner { server: "lab".to_owned(), found, projects, problems, sees_all: true, options: &options };
         let plan = planner.plan(&Selection::All).unwrap();
         let expected = Hooks { before: Some("sync".to_owned()), after: None, limit: Duration::from_secs(90) };
         assert_eq!((&plan.planned[0].hooks, &plan.planned[1].hooks), (&expected, &Hooks::default()));
@@ -423,7 +434,8 @@ mod tests {
         let found = vec![found("web1", &[(SNAPSHOTS, "false")], &[]), found("web2", &[(SNAPSHOTS, "true")], &[])];
         let options = BackupOptions::default();
         let (projects, problems) = (BTreeMap::new(), Vec::new());
-        let planner = Planner { server: "lab".to_owned(), found, projects, problems, options: &options };
+        let planner =
+            Planner { server: "lab".to_owned(), found, projects, problems, sees_all: true, options: &options };
         let plan = planner.plan(&Selection::All).unwrap();
         let snapshots: Vec<Snapshots> = plan.planned.iter().map(|one| one.snapshots).collect();
         assert_eq!(snapshots, [Snapshots::Omit, Snapshots::Include]);

@@ -185,6 +185,7 @@ impl<'r> Run<'r> {
             self.fail(source, reason);
         }
         let summary = &self.summary;
+        let has_server = !self.scope.server.is_empty();
         let fact = NoteFact::Run(RunRecord {
             run: self.id,
             server: self.scope.server,
@@ -198,7 +199,8 @@ impl<'r> Run<'r> {
         // A name that is used again stands for something that lives.
         let history = self.repository.history()?;
         let retired = history.retired();
-        for made in self.summary.made.iter().filter(|made| retired.contains(&made.source)) {
+        let lives = |made: &&Made| has_server && retired.contains(&made.source);
+        for made in self.summary.made.iter().filter(lives) {
             self.repository.retire(&history, &made.source, false, self.clock.now())?;
         }
         self.summary.stored_bytes = self.writer.stored_bytes();

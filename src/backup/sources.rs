@@ -1,6 +1,6 @@
 //! Backing up what a server has: which sources, one after the other, each tried again where that can help.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::backup::attempt::{AttemptError, Circumstances, Fuzzy, StagingCheck, attempt};
 use crate::backup::hooks::{Around, HostHooks};
@@ -131,10 +131,11 @@ pub fn back_up(
         abilities: &server,
         options,
         plan: &plan,
-        last_stream: &|source| lengths.iter().rev().find(|(known, _)| known == source).map(|(_, len)| *len),
+        last_stream: &|source| lengths.get(source).copied(),
     };
-    let whole = *selection == Selection::All;
-    let left_out = if whole { plan.left_out().cloned().collect() } else { Vec::new() };
+    let is_all = *selection == Selection::All;
+    let whole = is_all && plan.complete;
+    let left_out = if is_all { plan.left_out().cloned().collect() } else { Vec::new() };
     let mut run = Run::begin(repository, monitor, host.clock, host.name)?.about(Scope {
         server: plan.server.clone(),
         whole,
@@ -143,7 +144,8 @@ pub fn back_up(
     for problem in &plan.problems {
         run.unreadable(problem.clone());
     }
-    let mut waiting: VecDeque<Job<'_>> = plan.sets().into_iter().map(|sources| Job { sources, attempts: 0 }).collect();
+    let jobs = plan.sets().into_iter().filter_map(|sources| Some(Job { lead: sources.first()?, sources, attempts: 0 }));
+    let mut waiting: VecDeque<Job<'_>> = jobs.collect();
     while let Some(job) = waiting.pop_front() {
         let fenced = set(&mut run, &circumstances, host.hooks, &job)?;
         // Their data is stored; the next attempt finds it known and costs a read.
@@ -162,6 +164,8 @@ pub fn back_up(
 
 /// Sources that are saved one after the other, with the hooks of the first around them.
 struct Job<'p> {
+    /// Whose hooks run: the instance of the set.
+    lead: &'p Planned,
     sources: Vec<&'p Planned>,
     /// How often others took them for dead.
     attempts: usize,
@@ -172,7 +176,9 @@ fn again<'p>(run: &mut Run<'_>, plan: &'p Plan, waiting: &mut VecDeque<Job<'p>>,
     for source in fenced {
         let planned = plan.planned.iter().find(|planned| planned.source == source);
         if let Some(planned) = planned.filter(|_| attempts < ATTEMPTS_MAX) {
-            waiting.push_back(Job { sources: vec![planned], attempts });
+            // What made it ready the first time does so again.
+            let lead = plan.planned.iter().find(|one| one.chosen && one.leads(&source)).unwrap_or(planned);
+            waiting.push_back(Job { lead, sources: vec![planned], attempts });
         } else {
             let reason = "Other hosts took this backup for dead again and again; see that clocks and prune's limit fit";
             run.fail(source, reason.to_owned());
@@ -187,8 +193,7 @@ fn set(
     host: &dyn HostHooks,
     job: &Job<'_>,
 ) -> Result<Vec<Source>, RepoError> {
-    let Some(first) = job.sources.first() else { return Ok(Vec::new()) };
-    let mut around = Around::new(circumstances.daemon, host, run.monitor, first);
+    let mut around = Around::new(circumstances.daemon, host, run.monitor, job.lead);
     let mut fenced = Vec::new();
     let mut ended = Ok(());
     match around.before() {
@@ -204,6 +209,7 @@ fn set(
                 }
             }
         }
+        Err(_) if run.monitor.stop_requested() => run.stop(),
         Err(reason) => {
             for planned in &job.sources {
                 run.fail(planned.source.clone(), reason.clone());
@@ -281,10 +287,10 @@ pub(super) fn describe(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Lengths of the streams in the repository, oldest first; unknown to write keys.
-fn last_streams(repository: &Repository, monitor: &dyn Monitor) -> Result<Vec<(Source, u64)>, RepoError> {
+/// Lengths of the newest streams in the repository; unknown to write keys.
+fn last_streams(repository: &Repository, monitor: &dyn Monitor) -> Result<HashMap<Source, u64>, RepoError> {
     if repository.read_keys().is_err() {
-        return Ok(Vec::new());
+        return Ok(HashMap::new());
     }
     let catalog = Catalog::read(repository, monitor)?;
     Ok(catalog.points().iter().map(|(_, point)| (point.source.clone(), point.content.stream_len)).collect())

@@ -463,7 +463,8 @@ impl Daemon for LocalDaemon {
         let call = Call::new(Method::Post, subject.target(&["exec"])?, &object).json(&body);
         let body = api.call(&call, DAEMON_OBJECT_BYTES_MAX)?.accepted(&object)?;
         let id = body.started(&object)?.ok_or_else(|| nonsense(&object, "it names no operation"))?;
-        api.wait_for_exit(&id, &object, script.limit + EXIT_GRACE)
+        // It goes on whatever the user wants, so its end is waited for: what puts right must not come before it.
+        self.api.for_cleanup().wait_for_exit(&id, &object, script.limit + EXIT_GRACE)
     }
 
     fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError> {

@@ -40,7 +40,7 @@ pub use image::{Image, ImageAlias, ImageSettings, ImageSummary};
 pub use local::LocalDaemon;
 pub use model::{
     Access, AttachedVolume, BackupEntry, Devices, Instance, InstanceKind, Network, Nic, Pool, Profile, Project,
-    RootDisk, Server, Snapshot, Status, Summary,
+    RootDisk, Server, Snapshot, Status, Summary, is_yes,
 };
 pub use subject::{REPLACEMENT_PREFIX, REPLACES, Subject};
 pub use volume::{Volume, VolumeContent, VolumeSummary};

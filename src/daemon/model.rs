@@ -561,6 +561,11 @@ impl From<WireNetwork> for Network {
     }
 }
 
+/// Whether the value of a setting says yes, in any of the words that daemons take for it.
+pub fn is_yes(value: &str) -> bool {
+    matches!(value.to_ascii_lowercase().as_str(), "true" | "1" | "yes" | "on")
+}
+
 fn status(word: &str) -> Status {
     match word {
         "Running" | "Ready" => Status::Running,

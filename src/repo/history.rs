@@ -64,20 +64,32 @@ impl History {
         self.notes.iter().filter(|(_, note)| about(&note.fact)).map(|(id, _)| *id).collect()
     }
 
-    /// The renamings that say nothing which another one of these points does not say.
-    fn within(&self, points: &BTreeSet<PointId>) -> Vec<NoteId> {
-        let is_within = |fact: &NoteFact| match fact {
-            NoteFact::Renamed { points: renamed, .. } => renamed.iter().all(|point| points.contains(point)),
-            _ => false,
-        };
-        self.notes.iter().filter(|(_, note)| is_within(&note.fact)).map(|(id, _)| *id).collect()
+    /// The renamings of any of these points, and what else they say.
+    fn renamings_of(&self, points: &BTreeSet<PointId>) -> (Vec<NoteId>, Vec<NoteFact>) {
+        let mut notes = Vec::new();
+        let mut rest = Vec::new();
+        for (id, note) in &self.notes {
+            let NoteFact::Renamed { from, to, points: renamed } = &note.fact else { continue };
+            let others: Vec<PointId> = renamed.iter().filter(|point| !points.contains(point)).copied().collect();
+            if others.len() == renamed.len() {
+                continue;
+            }
+            notes.push(*id);
+            if !others.is_empty() {
+                rest.push(NoteFact::Renamed { from: from.clone(), to: to.clone(), points: others });
+            }
+        }
+        (notes, rest)
     }
 }
 
 impl Repository {
     /// What the notes say about sources and runs.
+    ///
+    /// A note that cannot be read says nothing here, and `check` names it: what is told of sources must not keep
+    /// anybody from their data.
     pub fn history(&self) -> Result<History, RepoError> {
-        Ok(History::new(self.notes()?))
+        Ok(History::new(self.readable_notes()?))
     }
 
     /// Says that a source is retired, or that it no longer is.
@@ -97,11 +109,15 @@ impl Repository {
         now: Timestamp,
     ) -> Result<(), RepoError> {
         let all: Vec<PointId> = points.iter().copied().collect();
+        let (said_before, mut facts) = history.renamings_of(points);
+        facts.extend(all.chunks(RENAMED_POINTS_MAX).map(|piece| {
+            let (from, to) = (from.clone(), to.clone());
+            NoteFact::Renamed { from, to, points: piece.to_vec() }
+        }));
         // Those before the last one supersede nothing: until all are stored, what was said before still counts.
-        let mut pieces = all.chunks(RENAMED_POINTS_MAX).peekable();
-        while let Some(piece) = pieces.next() {
-            let supersedes = if pieces.peek().is_none() { history.within(points) } else { Vec::new() };
-            let fact = NoteFact::Renamed { from: from.clone(), to: to.clone(), points: piece.to_vec() };
+        let mut facts = facts.into_iter().peekable();
+        while let Some(fact) = facts.next() {
+            let supersedes = if facts.peek().is_none() { said_before.clone() } else { Vec::new() };
             self.put_note(&Note { supersedes, written: now, fact })?;
         }
         Ok(())
@@ -139,6 +155,8 @@ mod tests {
         let moved: Vec<(PointId, &str)> =
             history.moved().into_iter().map(|(point, to)| (point, to.name.as_str())).collect();
         assert_eq!(moved, [(point(1), "b"), (point(2), "b"), (point(3), "c")]);
-        assert_eq!(history.within(&[point(1), point(2)].into()), [NoteId::from_bytes([1; 32])]);
+        let (notes, rest) = history.renamings_of(&[point(1), point(2)].into());
+        assert_eq!(notes, [NoteId::from_bytes([1; 32]), NoteId::from_bytes([2; 32])]);
+        assert_eq!(rest, [renamed("c", &[point(3)])]);
     }
 }

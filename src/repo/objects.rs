@@ -253,11 +253,21 @@ impl Repository {
 
     /// The notes that no other note supersedes.
     pub fn notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
+        self.notes_but(|_| false)
+    }
+
+    /// The same without those that cannot be read.
+    pub(super) fn readable_notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
+        self.notes_but(|error| matches!(error, RepoError::Damaged { .. } | RepoError::NewerFormat { .. }))
+    }
+
+    fn notes_but(&self, is_passed_over: impl Fn(&RepoError) -> bool) -> Result<Vec<(NoteId, Note)>, RepoError> {
         let mut notes = Vec::new();
         for id in self.list_ids(&layout::NOTES, NoteId::from_bytes)? {
             match self.read_note(id) {
                 Ok(note) => notes.push((id, note)),
                 Err(RepoError::Gone { .. }) => {}
+                Err(error) if is_passed_over(&error) => {}
                 Err(error) => return Err(error),
             }
         }

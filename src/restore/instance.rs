@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::clock::Timestamp;
 use crate::daemon::{DaemonError, Flavor, ImportRequest, InstanceChange, Server, Subject, Summary};
 use crate::id::{RandomError, random_bytes};
 use crate::limits::{IMPORT_INDEX_BYTES_MAX, IMPORT_KEYS_REFUSED_MAX};
@@ -228,6 +229,10 @@ impl Plan<'_> {
     fn reapply_expiries(&self, index: &Index, remarks: &mut Vec<String>) {
         let (project, name) = (self.request.subject.project(), self.request.subject.name());
         for (snapshot, expires) in index.expiries() {
+            if self.job.target.now.is_some_and(|now| is_past(&expires, now)) {
+                remarks.push(format!("snapshot {snapshot} expired on {expires}; it stays until it is deleted"));
+                continue;
+            }
             match self.job.daemon.set_snapshot_expiry(project, name, &snapshot, Some(&expires)) {
                 Ok(()) | Err(DaemonError::NotFound { .. }) => {}
                 Err(error) => remarks.push(format!("snapshot {snapshot} lost its expiry date {expires}: {error}")),
@@ -246,6 +251,11 @@ fn twins(job: &Job<'_>, index: &Index, swap: Option<&Swap>) -> Result<Vec<Summar
     };
     let stays = |instance: &Summary| !swap.is_some_and(|swap| swap.is_of(&instance.project, &instance.name));
     Ok(listing.instances.into_iter().filter(|instance| is_twin(instance) && stays(instance)).collect())
+}
+
+/// Whether a daemon's moment lies before this one.
+fn is_past(text: &str, now: Timestamp) -> bool {
+    text.parse::<jiff::Timestamp>().is_ok_and(|moment| moment <= now.to_jiff())
 }
 
 fn fresh_identity() -> Result<Identity, RandomError> {

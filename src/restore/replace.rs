@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::daemon::{DaemonError, InstanceChange, REPLACEMENT_PREFIX, REPLACES, Status, Subject, Summary};
+use crate::daemon::{DaemonError, InstanceChange, REPLACEMENT_PREFIX, REPLACES, Status, Subject, Summary, is_yes};
 use crate::id::random_bytes;
 use crate::restore::description::{Identity, Index};
 use crate::restore::target::{Job, RestoreError, object};
@@ -64,7 +64,12 @@ pub(super) fn prepare(
     let Some(instance) = job.daemon.instance(&project, &name)? else { return Ok(None) };
     require_stopped(subject, &instance.summary)?;
     let described: Value = serde_json::from_str(&instance.json).unwrap_or_default();
-    if described.get("expanded_config").and_then(|config| config.get(PROTECTION)).is_some_and(|it| it == "true") {
+    if described
+        .get("expanded_config")
+        .and_then(|config| config.get(PROTECTION))
+        .and_then(Value::as_str)
+        .is_some_and(is_yes)
+    {
         let reason = format!("is protected by {PROTECTION}");
         return Err(RestoreError::NotReplaceable { object: object(subject), reason });
     }

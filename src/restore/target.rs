@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::clock::Timestamp;
 use crate::daemon::{Daemon, DaemonError, ImportRequest, Subject};
 use crate::id::RandomError;
 use crate::limits::{EXPORT_INDEX_BYTES_MAX, IMPORT_INDEX_BYTES_MAX};
@@ -41,6 +42,9 @@ pub enum Conflict {
 /// Where to restore to, and what; what is not given is as it was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreTarget {
+    /// The moment of the restore: what expired before is not given its expiry date again, or the daemon would delete it
+    /// at once. Without it all dates count as to come.
+    pub now: Option<Timestamp>,
     /// The new name.
     pub name: Option<String>,
     /// The project.

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 
@@ -90,6 +90,7 @@ fn a_night_saves_what_can_be_saved_and_names_the_rest() {
         "volume:dir/data ok",
     ];
     let mut found = named(&states(&status));
+    found.retain(|state| !state.starts_with("image:"));
     found.sort_unstable();
     assert_eq!(found, expected);
     let offline = named(&states(&run(&["--json", "status", "--offline"])));
@@ -127,11 +128,25 @@ fn hooks_run_in_the_instance(product: Product) {
     lab.run(&["config", "set", "c", "user.holdall.hook.pre", "echo begun >/begun; sleep 1000"]);
     lab.run(&["config", "set", "c", "user.holdall.hook.timeout", "1"]);
     lab.sh("c", "rm /done");
-    holdall.fails(&["backup", "c"], 3, &["failed:", "//c", "hook before the backup was killed", "1 seconds"]);
+    holdall.fails(&["backup", "c"], 3, &["failed:", "//c", "hook user.holdall.hook.pre was killed", "1 seconds"]);
     assert_eq!(lab.sh("c", "ls -d /begun /done").trim(), "/begun\n/done");
     lab.run(&["config", "set", "c", "user.holdall.hook.pre", ""]);
     lab.run(&["config", "set", "c", "user.holdall.hook.post", "exit 9"]);
-    holdall.fails(&["backup", "c"], 3, &["problem:", "//c", "hook after the backup failed with code 9: exit 9"]);
+    holdall.fails(&["backup", "c"], 3, &["problem:", "//c", "hook user.holdall.hook.post failed with code 9"]);
+    assert_eq!(holdall.points().len(), 2);
+
+    // Who stops a run while it makes ready has it put right, after that.
+    lab.run(&["config", "set", "c", "user.holdall.hook.pre", "echo begun >/slow; sleep 2; echo frozen >/slow"]);
+    lab.run(&["config", "set", "c", "user.holdall.hook.post", "cat /slow >/stopped"]);
+    lab.run(&["config", "unset", "c", "user.holdall.hook.timeout"]);
+    let mut run = holdall.starts(&["backup", "c"]);
+    while lab.sh("c", "cat /slow 2>/dev/null || true").is_empty() {
+        assert!(run.try_wait().expect("a child").is_none(), "it ended before its hook ran");
+    }
+    let stopped = Command::new("kill").arg(run.id().to_string()).status();
+    assert!(stopped.is_ok_and(|status| status.success()));
+    assert_eq!(run.wait().expect("a child").code(), Some(130));
+    assert_eq!(lab.sh("c", "cat /stopped"), "frozen\n");
     assert_eq!(holdall.points().len(), 2);
 }
 
@@ -189,7 +204,8 @@ fn containers_from_one_image_and_snapshots_add_only_their_difference() {
         lab.sh(&name, "head -c 1048576 /dev/urandom >/own");
         lab.run(&["stop", "--force", &name]);
     }
-    let made = holdall.objects(&["backup", "--all"], "made");
+    let mut made = holdall.objects(&["backup", "--all"], "made");
+    made.retain(|made| !made["source"].as_str().is_some_and(|source| source.contains("image:")));
     assert_eq!(made.len(), 10);
     assert!(made[0]["stored_bytes"].as_u64() > Some(60_000_000), "{}", made[0]);
     for made in &made[1..] {

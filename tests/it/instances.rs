@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use holdall::backup::{
     Adopt, BackupError, BackupOptions, Fuzzy, IdentityError, Selection, StagingCheck, Summary, back_up, plan,
 };
+use holdall::clock::Timestamp;
 use holdall::daemon::fake::{FakeDaemon, FakeInstance, Fault};
 use holdall::daemon::{Daemon, DaemonError, Flavor, Snapshots, Subject};
 use holdall::id::{PointId, RunId, ServerId};
@@ -720,4 +721,19 @@ fn a_point_of_a_file_is_no_instance() {
     let refused = put_back(&repository, &daemon, &point).unwrap_err();
     assert!(matches!(refused, RestoreError::NotImportable { .. }), "{refused}");
     assert_eq!(daemon.imports(), []);
+}
+
+#[test]
+fn a_snapshot_that_has_expired_meanwhile_stays_and_is_named() {
+    let (repository, daemon) = (new(), faulty(Flavor::Lxd, &[]));
+    run(&repository, &daemon, &unchecked());
+    let point = points_of(&repository, "web1").remove(0);
+    for (year, expired) in [(2026, false), (2028, true)] {
+        let now = Timestamp::from_micros((year - 1970) * 31_556_952 * 1_000_000);
+        let target = RestoreTarget { name: Some(format!("in-{year}")), now, ..RestoreTarget::default() };
+        let restored = restore(&repository, &daemon, "web1", &point, &target, &Silent).unwrap();
+        let told = restored.remarks.iter().any(|remark| remark.contains("snapshot s0 expired on 2027-06-01"));
+        let set = daemon.calls().iter().any(|call| *call == format!("expire s0 default/in-{year}"));
+        assert_eq!((told, set), (expired, !expired), "{:?} {:?}", restored.remarks, daemon.calls());
+    }
 }

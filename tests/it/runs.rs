@@ -1,6 +1,6 @@
 //! What a run does beside making points: hooks around them, and the note that says what it was about.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use holdall::backup::{BackupOptions, Host, HostHooks, NoHostHooks, Selection, StagingCheck, Summary, When, back_up};
 use holdall::daemon::Flavor;
@@ -8,8 +8,9 @@ use holdall::daemon::fake::{FakeDaemon, FakeInstance, Fault};
 use holdall::monitor::Silent;
 use holdall::repo::{Repository, RunRecord};
 use holdall::source::Source;
+use holdall::store::{MemoryStore, Name, Put, Store};
 
-use crate::fixture::{clock, new, points};
+use crate::fixture::{clock, init, new, points};
 
 fn hooked(name: &str, status: &str) -> FakeInstance {
     FakeInstance::container(name)
@@ -62,7 +63,7 @@ fn nothing_is_saved_that_could_not_be_made_ready_and_it_is_put_right_all_the_sam
     daemon.exit("freeze", 7);
     let summary = run(&repository, &daemon);
     assert_eq!((summary.made.len(), summary.failed.len()), (0, 1));
-    assert_eq!(summary.failed[0].1, "Its hook before the backup failed with code 7: freeze");
+    assert_eq!(summary.failed[0].1, "Its hook user.holdall.hook.pre failed with code 7");
     assert_eq!(calls(&daemon), ["execute \"freeze\" in default/web1", "execute \"thaw\" in default/web1"]);
 }
 
@@ -83,7 +84,7 @@ fn it_is_put_right_after_a_failed_export_and_a_failure_at_that_is_a_problem_besi
     let summary = run(&repository, &daemon);
     assert_eq!((summary.made.len(), summary.failed.len()), (0, 1));
     // It has another name by now, which is said, too.
-    assert!(summary.problems[0].message.contains("Its hook after the backup could not be run"));
+    assert!(summary.problems[0].message.contains("Its hook user.holdall.hook.post could not be run"));
     assert!(calls(&daemon).iter().filter(|call| *call == "stream").count() >= 2);
 }
 
@@ -141,4 +142,17 @@ fn an_instance_that_waits_to_replace_another_is_left_out() {
     daemon.add(&FakeInstance::container("holdall-new-of-somebody"));
     let summary = run(&repository, &daemon);
     assert_eq!((summary.made.len(), summary.made[0].source.name.as_str()), (1, "holdall-new-of-somebody"));
+}
+
+#[test]
+fn a_note_that_cannot_be_read_keeps_nobody_from_the_points() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let daemon = FakeDaemon::new(Flavor::Incus);
+    daemon.add(&FakeInstance::container("web1"));
+    run(&repository, &daemon);
+    let name: Name = format!("notes/{}", "5".repeat(64)).parse().unwrap();
+    assert_eq!(store.put(&name, &[&[0; 4096]]).unwrap(), Put::Created);
+    assert_eq!(points(&repository).len(), 1);
+    assert!(repository.notes().is_err(), "who a server is must be known for certain");
 }

@@ -5,6 +5,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use holdall::backup::{HostHooks, When};
@@ -28,41 +29,55 @@ pub struct Hook {
 }
 
 /// The commands of the settings.
-pub struct CommandHooks<'h>(&'h [Hook]);
+pub struct CommandHooks<'h> {
+    hooks: &'h [Hook],
+    /// How many of the present set were begun.
+    begun: AtomicUsize,
+}
 
 impl<'h> CommandHooks<'h> {
     /// These commands, in this order before a set and in the opposite one after it.
     pub fn new(hooks: &'h [Hook]) -> Self {
-        Self(hooks)
+        Self { hooks, begun: AtomicUsize::new(0) }
     }
 }
 
 impl HostHooks for CommandHooks<'_> {
     fn run(&self, when: When, source: &Source) -> Result<(), String> {
-        let applies =
-            |hook: &&Hook| hook.sources.is_empty() || hook.sources.iter().any(|selector| selector.matches(source));
-        let hooks = self.0.iter().filter(applies);
+        let applies = |(_, hook): &(usize, &Hook)| {
+            hook.sources.is_empty() || hook.sources.iter().any(|selector| selector.matches(source))
+        };
+        let hooks: Vec<(usize, &Hook)> = (1..).zip(self.hooks).filter(applies).collect();
         match when {
-            When::Before => hooks
-                .filter_map(|hook| Some((hook, hook.before.as_ref()?)))
-                .try_for_each(|(hook, command)| run(command, source, hook.time_limit)),
+            When::Before => {
+                self.begun.store(0, Ordering::SeqCst);
+                hooks.iter().try_for_each(|(number, hook)| {
+                    self.begun.fetch_add(1, Ordering::SeqCst);
+                    run("before", *number, hook.before.as_deref(), source, hook.time_limit)
+                })
+            }
             When::After => {
-                // Each puts its own thing right, whatever became of the others.
-                let after = hooks.rev().filter_map(|hook| Some((hook, hook.after.as_ref()?)));
-                let failed: Vec<String> =
-                    after.filter_map(|(hook, command)| run(command, source, hook.time_limit).err()).collect();
-                if failed.is_empty() { Ok(()) } else { Err(failed.join("; ")) }
+                // Each puts its own thing right, whatever became of the others; what was not begun needs nothing.
+                let begun = hooks.iter().take(self.begun.load(Ordering::SeqCst)).rev();
+                let after = begun
+                    .filter_map(|(number, hook)| {
+                        run("after", *number, hook.after.as_deref(), source, hook.time_limit).err()
+                    })
+                    .collect::<Vec<String>>();
+                if after.is_empty() { Ok(()) } else { Err(after.join("; ")) }
             }
         }
     }
 }
 
-fn run(command: &str, source: &Source, limit: Duration) -> Result<(), String> {
+/// Runs a command if there is one. Messages do not tell it, for it may hold a password.
+fn run(when: &str, number: usize, command: Option<&str>, source: &Source, limit: Duration) -> Result<(), String> {
+    let Some(command) = command else { return Ok(()) };
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).env("HOLDALL_SOURCE", source.to_string()).stdin(Stdio::null()).process_group(0);
     // Standard output is for results.
     shell.stdout(std::io::stderr());
-    let named = |what: &str| format!("The hook {command:?} {what}");
+    let named = |what: &str| format!("The command `{when}` of hook {number} in the settings {what}");
     let mut child = shell.spawn().map_err(|error| named(&format!("cannot be run: {error}")))?;
     match ended(&mut child, limit) {
         Ok(Some(status)) if status.success() => Ok(()),
@@ -105,10 +120,11 @@ mod tests {
     fn commands_run_for_their_sources_with_the_source_in_their_environment() {
         let hooks = [hook("test \"$HOLDALL_SOURCE\" = lab//web1", "exit 3", 10)];
         let (web1, web2) = (Source::instance("lab", "default", "web1"), Source::instance("lab", "default", "web2"));
-        assert_eq!(CommandHooks::new(&hooks).run(When::Before, &web1), Ok(()));
-        let failed = CommandHooks::new(&hooks).run(When::After, &web1).unwrap_err();
-        assert!(failed.contains("\"exit 3\" failed: exit status: 3"), "{failed}");
-        assert_eq!(CommandHooks::new(&hooks).run(When::After, &web2), Ok(()));
+        let commands = CommandHooks::new(&hooks);
+        assert_eq!(commands.run(When::Before, &web1), Ok(()));
+        let failed = commands.run(When::After, &web1).unwrap_err();
+        assert_eq!(failed, "The command `after` of hook 1 in the settings failed: exit status: 3");
+        assert_eq!((commands.run(When::Before, &web2), commands.run(When::After, &web2)), (Ok(()), Ok(())));
     }
 
     #[test]
@@ -119,10 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn what_puts_right_runs_in_the_opposite_order_and_all_of_it() {
-        let hooks = [hook("", "exit 1", 10), hook("", "exit 2", 10)];
+    fn what_puts_right_runs_in_the_opposite_order_for_all_that_was_begun() {
+        let hooks = [hook("", "exit 1", 10), hook("exit 9", "exit 2", 10), hook("", "exit 4", 10)];
         let web1 = Source::instance("lab", "default", "web1");
-        let failed = CommandHooks::new(&hooks).run(When::After, &web1).unwrap_err();
-        assert!(failed.find("exit 2") < failed.find("exit 1") && failed.contains("exit 2"), "{failed}");
+        let commands = CommandHooks::new(&hooks);
+        assert!(commands.run(When::Before, &web1).unwrap_err().contains("hook 2"));
+        let failed = commands.run(When::After, &web1).unwrap_err();
+        assert!(failed.find("hook 2") < failed.find("hook 1") && failed.contains("hook 2"), "{failed}");
+        assert!(!failed.contains("hook 3"), "{failed}");
     }
 }

@@ -1,4 +1,4 @@
-//! Ending early: Ctrl-C, SIGTERM, and panics.
+//! Ending early: Ctrl-C, SIGTERM, a terminal that goes away, and panics.
 //!
 //! While an operation is at work that can stop cleanly the first signal asks it to, and a second one ends the program
 //! at once; otherwise the first does. However it ends, what is registered here is undone: a half-written file of ours,
@@ -13,7 +13,7 @@ use std::{fs, io, panic, process, thread};
 
 use holdall::daemon::StopFlag;
 use rustix::termios::{self, OptionalActions, Termios};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::error::Code;
@@ -38,7 +38,7 @@ pub struct Working(());
 pub fn prepare() {
     panic::set_hook(Box::new(tell_panic));
     // Without the thread a signal ends the program as it would any other.
-    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) {
+    if let Ok(mut signals) = Signals::new([SIGINT, SIGTERM, SIGHUP]) {
         thread::spawn(move || {
             for _ in signals.forever() {
                 if WORKING.load(Ordering::SeqCst) && !STOP.swap(true, Ordering::SeqCst) {

@@ -10,6 +10,7 @@ use crate::config::{Settings, host_name};
 use crate::daemon::connect;
 use crate::error::{CliError, Code};
 use crate::hooks::CommandHooks;
+use crate::interrupt;
 use crate::json;
 use crate::open::open;
 use crate::output::{Output, plain};
@@ -41,7 +42,9 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     let name = host_name();
     let hooks = CommandHooks::new(&settings.hooks);
     let host = Host { name: &name, clock: &SystemClock, hooks: &hooks };
+    let working = interrupt::working();
     let summary = back_up(&repository, &daemon, &selection, &options, host, &progress)?;
+    drop(working);
     progress.clear();
     for made in &summary.made {
         made::tell(made, output)?;

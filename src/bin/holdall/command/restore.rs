@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use holdall::clock::{Clock, SystemClock};
 use holdall::repo::Catalog;
 use holdall::restore::{self, Conflict, IdentityChoice, Maps, RestoreTarget, Selection};
 use holdall::source::SourceKind;
@@ -10,6 +11,7 @@ use crate::args::{Renaming, Restore};
 use crate::config::Settings;
 use crate::daemon::connect;
 use crate::error::{CliError, Code};
+use crate::interrupt;
 use crate::json;
 use crate::open::open;
 use crate::output::{Output, plain};
@@ -25,7 +27,9 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
     let (id, point) = catalog.find(&spec)?;
     let label = format!("{} ({})", point.source, id.short());
     let daemon = connect(settings)?;
+    let working = interrupt::working();
     let restored = restore::restore(&repository, &daemon, &label, point, &target, &progress)?;
+    drop(working);
     progress.clear();
 
     let object = json::Restored {
@@ -67,6 +71,7 @@ fn target(args: Restore) -> Result<RestoreTarget, CliError> {
         pools: map("--map-pool", args.map_pool)?,
     };
     Ok(RestoreTarget {
+        now: Some(SystemClock.now()),
         name: args.name,
         project: args.project,
         pool: args.pool,

@@ -57,7 +57,7 @@ fn present(args: &Status, settings: &Settings, output: &Output) -> Result<Option
         Ok(plan) => {
             let chosen: BTreeSet<_> = plan.chosen().cloned().collect();
             let left_out = plan.left_out().cloned().collect();
-            Ok(Some(Present { server: plan.server, chosen, left_out, complete: plan.problems.is_empty() }))
+            Ok(Some(Present { server: plan.server, chosen, left_out, complete: plan.complete }))
         }
         Err(CliError::Failure(failure)) if failure.code == Code::Daemon && settings.server.is_none() => {
             output.detail("No daemon of this host was asked; the runs in the repository tell what there was");
