@@ -67,8 +67,9 @@ fn expiries(lab: &Lab, name: &str) -> Vec<(String, String)> {
     found.map(|one| (text(&one["name"]), text(&one["expires_at"]))).collect()
 }
 
-/// Gives files a time that is far from the half of a second: copies of special files on a plain directory have been
-/// seen to be rounded to the other side of it.
+/// Gives files a time long past. On a plain directory the daemon copies the tree for each snapshot, and leaves special
+/// files the fraction of the second in which it made them where the whole seconds agree already: a restore within the
+/// second of the file's own time then ends between two whole seconds.
 const SETTLE: &str = "find odd -exec touch --no-dereference --date=@1700000000.25 {} +";
 
 /// A stopped container with files of every sort and two snapshots that hold others, one of which expires.
