@@ -148,8 +148,10 @@ pub const MULTIPART_HEADERS_BYTES_MAX: usize = 16 * KIB;
 
 /// Bytes that a stage reads or hands on at once.
 pub const PIECE_BYTES: usize = MIB;
-/// Bytes that may wait between the socket and the splitter.
+/// Bytes that may wait between the socket and the splitter, of all sources of a run that are at work.
 pub const READ_QUEUE_BYTES_MAX: usize = 8 * MIB;
+/// The most sources that a run stores beside each other, each with an open frame of either kind.
+pub const SOURCES_AT_ONCE_MAX: usize = 8;
 /// Plain bytes of frames that may wait for compression, be compressed or wait for their turn.
 pub const FRAME_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.

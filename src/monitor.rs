@@ -30,8 +30,10 @@ pub enum Event {
         /// The daemon's words.
         progress: String,
     },
-    /// Bytes of the stream that have passed since the last such event.
+    /// Bytes of the stream that have passed since the last such event about the object.
     Advanced {
+        /// What is worked on, where several may be at once; otherwise it is what was started last.
+        object: Option<String>,
         /// How many.
         bytes: u64,
     },

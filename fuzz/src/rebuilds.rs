@@ -17,7 +17,7 @@ use holdall::monitor::Silent;
 use holdall::pack::{PackKind, Segment, SegmentPack};
 use holdall::point::{Consistency, Content, Point, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
-use holdall::repo::{Catalog, Repository, Session, SessionRecord, Writer};
+use holdall::repo::{Catalog, Repository, SessionRecord, SessionWriter, Writer};
 use holdall::restore::{Digest, FetchError, export};
 use holdall::source::Source;
 use holdall::store::MemoryStore;
@@ -49,9 +49,10 @@ impl Words<'_> {
 }
 
 /// Stores what a recipe is made of, and keeps what the stream should be.
-struct Maker<'r, 'a> {
+struct Maker<'w, 'r, 'a> {
     words: Words<'a>,
-    writer: Writer<'r>,
+    writer: &'w Writer<'r>,
+    session: SessionWriter<'w, 'r>,
     packs: Vec<PackId>,
     /// What has been stored, to be referred to again.
     chunks: Vec<(ChunkRef, Vec<u8>)>,
@@ -62,9 +63,9 @@ struct Maker<'r, 'a> {
     misled: Option<u8>,
 }
 
-impl Maker<'_, '_> {
+impl Maker<'_, '_, '_> {
     fn store(&mut self, kind: PackKind, bytes: &[u8]) -> ChunkRef {
-        let added = self.writer.add(kind, bytes).expect("memory does not fail");
+        let added = self.session.add(kind, bytes).expect("memory does not fail");
         self.packs.push(added.pack);
         added.chunk
     }
@@ -251,13 +252,12 @@ pub fn rebuild(data: &[u8]) {
     let repository = Repository::init(store, &SlotKey::KeyFile(&key), now, 0).expect("memory does not fail");
     let run = RunId::from_bytes([1; 32]);
     let record = SessionRecord::of_this_process(run, "host", now);
-    let (session, view) = Session::open(&repository, &record).expect("memory does not fail");
-    let mut writer = Writer::new(&repository, run);
-    writer.begin_session(view);
-    writer.begin_stream();
+    let writer = Writer::new(&repository, run);
+    let (session, session_writer) = writer.open_session(&record).expect("memory does not fail");
     let maker = Maker {
         words: Words(data),
-        writer,
+        writer: &writer,
+        session: session_writer,
         packs: Vec::new(),
         chunks: Vec::new(),
         stream: Vec::new(),

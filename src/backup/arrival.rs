@@ -8,11 +8,10 @@ use std::io::Read;
 use crate::backup::accept::{Padding, Rejection};
 use crate::backup::fingerprint::Fingerprinted;
 use crate::backup::original::record_plain;
-use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::pipeline::{Recorded, Splitting, StreamError, Watch, record};
 use crate::daemon::Packaging;
-use crate::monitor::Monitor;
 use crate::point::{Original, StreamForm};
-use crate::repo::{Repository, Writer};
+use crate::repo::SessionWriter;
 
 /// What a source's stream is to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,15 +56,14 @@ impl Arrival {
     /// Stores the stream.
     pub(super) fn record<R: Read + Send>(
         &self,
-        repository: &Repository,
-        writer: &mut Writer<'_>,
+        writer: SessionWriter<'_, '_>,
         (stream, packaging): (&mut R, Packaging),
-        monitor: &dyn Monitor,
+        watch: Watch<'_>,
     ) -> Result<Arrived, StreamError> {
         let arrived = |recorded, original, fingerprint| Arrived { recorded, original, packaging, fingerprint };
         let splitting = match self {
             Self::CompressedExport => {
-                let (recorded, original) = record_plain(repository, writer, stream, monitor)?;
+                let (recorded, original) = record_plain(writer, stream, watch)?;
                 return Ok(arrived(recorded, original, None));
             }
             Self::Image { .. } => {
@@ -76,13 +74,13 @@ impl Arrival {
                     Packaging::Multipart => Splitting::Multipart,
                 };
                 let mut stream = Fingerprinted::new(stream, packaging);
-                let recorded = record(repository, writer, &mut stream, splitting, monitor)?;
+                let recorded = record(writer, &mut stream, splitting, watch)?;
                 return Ok(arrived(recorded, None, stream.finish()));
             }
             Self::Export => Splitting::Tar,
             Self::Disc { .. } => Splitting::Opaque,
         };
-        Ok(arrived(record(repository, writer, stream, splitting, monitor)?, None, None))
+        Ok(arrived(record(writer, stream, splitting, watch)?, None, None))
     }
 
     /// Its length in bytes, where that is known beforehand.

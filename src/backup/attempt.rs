@@ -4,24 +4,25 @@
 //! renamed meanwhile ends as a shorter archive with every sign of success. Only what the archive proves and what the
 //! daemon says afterwards together make a point.
 
+use std::collections::HashMap;
 use std::io;
 
 use crate::backup::accept::Rejection;
 use crate::backup::arrival::{Arrival, Arrived, Proof};
 use crate::backup::leftovers::TemporaryName;
 use crate::backup::look::Look;
-use crate::backup::pipeline::StreamError;
+use crate::backup::pipeline::{StreamError, Watch};
 use crate::backup::plan::{Plan, Planned};
-use crate::backup::rate::Limited;
-use crate::backup::run::Run;
+use crate::backup::rate::{Limited, Rate};
+use crate::backup::run::Bench;
 use crate::backup::sources::BackupOptions;
-use crate::backup::space;
+use crate::backup::space::{self, Promise, Promised, Refusal};
 use crate::clock::Timestamp;
 use crate::daemon::{Daemon, DaemonError, Export, ExportRequest, Mode, Progress, Route, Server, Snapshots, Subject};
-use crate::limits::NAME_BYTES_MAX;
+use crate::limits::{NAME_BYTES_MAX, READ_QUEUE_BYTES_MAX};
 use crate::monitor::Event;
 use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
-use crate::repo::{RepoError, Session};
+use crate::repo::{RepoError, Session, SessionWriter};
 use crate::source::Source;
 
 /// How long a staged export may stay on the daemon if nobody deletes it, in microseconds: a day.
@@ -102,6 +103,9 @@ pub enum AttemptError {
          it does"
     )]
     UnknownRoom,
+    /// The staging area has room for it, but not beside what is being exported now.
+    #[error("The daemon's staging area has no room for it now")]
+    NoRoomNow,
     /// The user asked to stop.
     #[error("Stopped on request")]
     Stopped,
@@ -137,8 +141,12 @@ pub(super) struct Circumstances<'c> {
     pub options: &'c BackupOptions,
     /// What is wanted of each source.
     pub plan: &'c Plan,
-    /// Length of the newest stream of a source, where it can be read.
-    pub last_stream: &'c dyn Fn(&Source) -> Option<u64>,
+    /// Lengths of the newest streams of the sources, where they can be read.
+    pub last_streams: &'c HashMap<Source, u64>,
+    /// How fast the daemon is read.
+    pub rate: Rate,
+    /// The daemon's staging area.
+    pub staging: Promised,
 }
 
 impl Circumstances<'_> {
@@ -156,55 +164,55 @@ impl Circumstances<'_> {
     }
 }
 
-/// One attempt. The point waits in the run for its group.
+/// One attempt. Its point can be committed with its group.
 pub(super) fn attempt(
-    run: &mut Run<'_>,
+    bench: &Bench<'_>,
     circumstances: &Circumstances<'_>,
     source: &Source,
     route: Route,
-) -> Result<Vec<Source>, AttemptError> {
+) -> Result<(Session, Point), AttemptError> {
     // The session is announced before anything is made on the daemon, so that whatever is found there later can be
     // told to be ours and over.
-    if run.monitor.stop_requested() {
+    if bench.monitor.stop_requested() {
         return Err(AttemptError::Stopped);
     }
-    let session = run.open_session()?;
-    match make(run, circumstances, source, route, &session) {
-        Ok(point) => Ok(run.add(session, point)?),
+    let (session, writer) = bench.open_session()?;
+    match make(bench, circumstances, source, route, (&session, writer)) {
+        Ok(point) => Ok((session, point)),
         Err(error) => {
-            session.abandon(run.repository)?;
+            session.abandon(bench.repository)?;
             Err(error)
         }
     }
 }
 
 fn make(
-    run: &mut Run<'_>,
+    bench: &Bench<'_>,
     circumstances: &Circumstances<'_>,
     source: &Source,
     route: Route,
-    session: &Session,
+    (session, writer): (&Session, SessionWriter<'_, '_>),
 ) -> Result<Point, AttemptError> {
     let daemon = circumstances.daemon;
-    let started = run.clock.now();
+    let started = bench.clock.now();
     let Some(subject) = Subject::of(source) else {
         return Err(AttemptError::Unsupported { reason: "it is of a kind that no daemon exports".to_owned() });
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
     refuse_fuzzy(&before, before.consistency(&before), circumstances.options.fuzzy)?;
-    if route == Route::Staged && arrival.may_be_staged() {
-        check_room(circumstances, source, &subject, &before, &arrival)?;
-    }
+    let is_staged = route == Route::Staged && arrival.may_be_staged();
+    let room = if is_staged { Some(take_room(circumstances, source, &subject, &before, &arrival)?) } else { None };
     let request = ExportRequest {
         subject: subject.clone(),
-        backup_name: TemporaryName::new(run.repository.id(), session.id()).to_string(),
+        backup_name: TemporaryName::new(bench.repository.id(), session.id()).to_string(),
         expires_at: later(started, STAGED_MICROS_MAX),
         snapshots: circumstances.snapshots(source),
         layout: circumstances.options.layout,
         route,
     };
-    let arrived = stream(run, daemon, source, &request, (&arrival, circumstances.options.bytes_per_second))?;
+    let arrived = stream((bench, circumstances), source, &request, &arrival, writer)?;
+    drop(room);
     let proof = arrival.judge(&arrived).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
@@ -212,12 +220,12 @@ fn make(
     let consistency = before.consistency(&after);
     refuse_fuzzy(&before, consistency, circumstances.options.fuzzy)?;
     Ok(Point {
-        run: run.id,
+        run: bench.id,
         source: source.clone(),
         server: Some(circumstances.server.clone()),
-        host: run.host.clone(),
+        host: bench.host.clone(),
         started,
-        ended: run.clock.now(),
+        ended: bench.clock.now(),
         form: proof.form,
         original: arrived.original,
         consistency,
@@ -240,15 +248,15 @@ fn refuse_fuzzy(look: &Look, consistency: Consistency, allowed: Fuzzy) -> Result
 
 /// Exports and stores the stream.
 fn stream(
-    run: &mut Run<'_>,
-    daemon: &dyn Daemon,
+    (bench, circumstances): (&Bench<'_>, &Circumstances<'_>),
     source: &Source,
     request: &ExportRequest,
-    (arrival, bytes_per_second): (&Arrival, Option<u64>),
+    arrival: &Arrival,
+    writer: SessionWriter<'_, '_>,
 ) -> Result<Arrived, AttemptError> {
-    let monitor = run.monitor;
+    let monitor = bench.monitor;
     let object = source.to_string();
-    let mut export = daemon.export(request, &mut |progress| {
+    let mut export = circumstances.daemon.export(request, &mut |progress| {
         if let Progress::Waiting(words) = progress {
             monitor.event(Event::Waiting { object: object.clone(), progress: words.to_owned() });
         }
@@ -257,8 +265,10 @@ fn stream(
     let length = if *arrival == Arrival::CompressedExport { None } else { export.length().or(arrival.len()) };
     monitor.event(Event::Started { object: object.clone(), bytes: length });
     let packaging = export.packaging();
-    let mut limited = Limited::new(&mut export, bytes_per_second, monitor);
-    let arrived = match arrival.record(run.repository, &mut run.writer, (&mut limited, packaging), monitor) {
+    let mut limited = Limited::new(&mut export, &circumstances.rate, monitor);
+    let queue_bytes = READ_QUEUE_BYTES_MAX / circumstances.options.at_once();
+    let watch = Watch { object: &object, monitor, queue_bytes };
+    let arrived = match arrival.record(writer, (&mut limited, packaging), watch) {
         Ok(arrived) => arrived,
         Err(StreamError::Read { source, .. }) => return Err(unread(source, export, &object)),
         Err(StreamError::Store(error)) => return Err(error.into()),
@@ -323,29 +333,31 @@ fn fit(mut remarks: Vec<String>) -> Vec<String> {
     remarks
 }
 
-fn check_room(
-    circumstances: &Circumstances<'_>,
+/// Takes its part of the staging area, if that is known to be large enough.
+fn take_room<'c>(
+    circumstances: &'c Circumstances<'_>,
     source: &Source,
     subject: &Subject,
     before: &Look,
     arrival: &Arrival,
-) -> Result<(), AttemptError> {
+) -> Result<Promise<'c>, AttemptError> {
+    let promise = |needed, free| circumstances.staging.promise(needed, free);
     if circumstances.options.staging == StagingCheck::Skipped {
-        return Ok(());
+        return promise(None, 0).map_err(|_| AttemptError::NoRoomNow);
     }
     let staging = circumstances.daemon.staging(subject.project())?;
-    let last = arrival.len().or_else(|| (circumstances.last_stream)(source));
+    let last = arrival.len().or_else(|| circumstances.last_streams.get(source).copied());
     let snapshots = if circumstances.snapshots(source) == Snapshots::Omit { 0 } else { before.snapshots().len() };
     let place = staging.daemon_directory.as_deref().and_then(|daemon| before.place(daemon));
     let needed = space::needed(place.as_ref(), snapshots, last);
-    match (staging.free_bytes, needed) {
-        (Some(free), Some(needed)) if free >= needed => Ok(()),
-        (Some(free), Some(needed)) => {
+    let (Some(free), Some(needed)) = (staging.free_bytes, needed) else { return Err(AttemptError::UnknownRoom) };
+    promise(Some(needed), free).map_err(|refusal| match refusal {
+        Refusal::Busy => AttemptError::NoRoomNow,
+        Refusal::TooSmall => {
             let place = staging.path.map_or_else(|| "its backups volume".to_owned(), |path| path.display().to_string());
-            Err(AttemptError::NoRoom { place, free, needed })
+            AttemptError::NoRoom { place, free, needed }
         }
-        _ => Err(AttemptError::UnknownRoom),
-    }
+    })
 }
 
 fn later(moment: Timestamp, micros: u64) -> Timestamp {

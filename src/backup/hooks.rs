@@ -20,7 +20,7 @@ pub enum When {
 }
 
 /// Commands of the host that runs the backup.
-pub trait HostHooks {
+pub trait HostHooks: Sync {
     /// Runs what belongs to a set, which its first source names; an error is one line that names the command.
     fn run(&self, when: When, source: &Source) -> Result<(), String>;
 }

@@ -4,11 +4,12 @@ use std::io::Read;
 
 use crate::backup::accept::{ExportIndex, ExportKind, Padding, Rejection};
 use crate::backup::original::record_plain;
-use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
-use crate::backup::run::Run;
+use crate::backup::pipeline::{Recorded, Splitting, StreamError, Watch, record};
+use crate::backup::run::{Bench, Run};
+use crate::limits::READ_QUEUE_BYTES_MAX;
 use crate::monitor::Event;
 use crate::point::{Consistency, Point, StreamForm};
-use crate::repo::RepoError;
+use crate::repo::{RepoError, SessionWriter};
 use crate::source::{DEFAULT_PROJECT, Selector, Source, SourceKind};
 
 /// What to import and as what.
@@ -62,43 +63,44 @@ pub enum ImportError {
 
 /// Imports one stream into a run. Its point is committed when the run finishes.
 pub fn import(run: &mut Run<'_>, request: ImportRequest<'_>) -> Result<(), ImportError> {
-    let session = run.open_session()?;
-    let started = run.clock.now();
-    run.monitor.event(Event::Started { object: request.label.clone(), bytes: request.bytes });
-    let result = read(run, request, started);
-    match result {
+    let bench = run.bench();
+    let (session, writer) = bench.open_session()?;
+    bench.monitor.event(Event::Started { object: request.label.clone(), bytes: request.bytes });
+    match read(&bench, writer, request) {
         Ok(point) => {
             run.add(session, point)?;
             Ok(())
         }
         Err(error) => {
-            session.abandon(run.repository)?;
+            session.abandon(bench.repository)?;
             Err(error)
         }
     }
 }
 
-fn read(run: &mut Run<'_>, request: ImportRequest<'_>, started: crate::clock::Timestamp) -> Result<Point, ImportError> {
+fn read(bench: &Bench<'_>, writer: SessionWriter<'_, '_>, request: ImportRequest<'_>) -> Result<Point, ImportError> {
+    let started = bench.clock.now();
     let ImportRequest { label, input, source, server, .. } = request;
     let as_it_is = source.as_ref().is_some_and(|selector| selector.kind == SourceKind::File);
     let failed = |source| ImportError::Stream { label: label.clone(), source };
+    let watch = Watch { object: &label, monitor: bench.monitor, queue_bytes: READ_QUEUE_BYTES_MAX };
     let (recorded, original) = if as_it_is {
         let mut input = input;
-        (record(run.repository, &mut run.writer, &mut input, Splitting::Tar, run.monitor).map_err(failed)?, None)
+        (record(writer, &mut input, Splitting::Tar, watch).map_err(failed)?, None)
     } else {
-        record_plain(run.repository, &mut run.writer, input, run.monitor).map_err(failed)?
+        record_plain(writer, input, watch).map_err(failed)?
     };
     let (source, form) = match source {
         Some(selector) if as_it_is => (selector.on(""), StreamForm::File),
         selector => identify(&recorded, &label, selector, &server)?,
     };
     Ok(Point {
-        run: run.id,
+        run: bench.id,
         source,
         server: None,
-        host: run.host.clone(),
+        host: bench.host.clone(),
         started,
-        ended: run.clock.now(),
+        ended: bench.clock.now(),
         form,
         original,
         consistency: Consistency::Unknown,

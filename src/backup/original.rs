@@ -3,23 +3,21 @@
 use std::io::{self, BufReader, Read};
 
 use crate::backup::decoder::uncompressed;
-use crate::backup::pipeline::{Recorded, Splitting, StreamError, record};
+use crate::backup::pipeline::{Recorded, Splitting, StreamError, Watch, record};
 use crate::limits::PIECE_BYTES;
-use crate::monitor::Monitor;
 use crate::point::Original;
-use crate::repo::{Repository, Writer};
+use crate::repo::SessionWriter;
 
 /// Stores the plain form of a stream, whichever of the known compressions it came in, to its last byte.
 pub(super) fn record_plain(
-    repository: &Repository,
-    writer: &mut Writer<'_>,
+    writer: SessionWriter<'_, '_>,
     stream: &mut (dyn Read + Send),
-    monitor: &dyn Monitor,
+    watch: Watch<'_>,
 ) -> Result<(Recorded, Option<Original>), StreamError> {
     let mut counted = Counted { stream, len: 0, hasher: blake3::Hasher::new() };
     let buffered = BufReader::with_capacity(PIECE_BYTES, &mut counted);
     let (mut plain, codec) = uncompressed(buffered).map_err(|source| StreamError::Read { read: 0, source })?;
-    let recorded = record(repository, writer, &mut plain, Splitting::Tar, monitor)?;
+    let recorded = record(writer, &mut plain, Splitting::Tar, watch)?;
     drop(plain);
     let digest = *counted.hasher.finalize().as_bytes();
     let original = codec.map(|codec| Original { codec: codec.to_owned(), len: counted.len, digest });

@@ -13,13 +13,13 @@ use crate::backup::accept::Acceptor;
 use crate::chunk::Chunker;
 use crate::codec::Encoder;
 use crate::id::PackId;
-use crate::limits::{PIECE_BYTES, READ_QUEUE_BYTES_MAX};
+use crate::limits::PIECE_BYTES;
 use crate::monitor::{Event as Progress, Monitor};
 use crate::multipart;
 use crate::pack::PackKind;
 use crate::point::{Content, Statistics};
 use crate::recipe::{ChunkRef, Part, PartBuilder, RecipeHasher, TableRow};
-use crate::repo::{RepoError, Repository, Writer};
+use crate::repo::{RepoError, SessionWriter};
 use crate::tar::{Ending, Event, Splitter};
 
 /// Why a stream could not be stored.
@@ -64,21 +64,32 @@ pub struct Recorded {
     pub acceptor: Acceptor,
 }
 
+/// Who hears of a stream as it passes, and what it is called.
+#[derive(Clone, Copy)]
+pub struct Watch<'m> {
+    /// What is worked on, as in its [`Progress::Started`].
+    pub object: &'m str,
+    /// Hears, and says when to stop.
+    pub monitor: &'m dyn Monitor,
+    /// Bytes that may wait between the socket and the splitter.
+    pub queue_bytes: usize,
+}
+
 /// Stores a stream: everything of it is in the writer's hands afterwards, and nothing refers to it yet.
 pub fn record<R: Read + Send>(
-    repository: &Repository,
-    writer: &mut Writer<'_>,
+    writer: SessionWriter<'_, '_>,
     stream: &mut R,
     splitting: Splitting,
-    monitor: &dyn Monitor,
+    watch: Watch<'_>,
 ) -> Result<Recorded, StreamError> {
-    let mut recorder = Recorder::new(repository, writer);
+    let Watch { object, monitor, queue_bytes } = watch;
+    let mut recorder = Recorder::new(writer);
     let mut divider = Divider::new(splitting);
     let mut digest = Xxh3::new();
     let mut len = 0_u64;
     std::thread::scope(|scope| {
         // The queue is part of the scope: if this thread ends early, the reader's next send fails and it ends, too.
-        let (pieces, arrived) = mpsc::sync_channel(READ_QUEUE_BYTES_MAX / PIECE_BYTES);
+        let (pieces, arrived) = mpsc::sync_channel(queue_bytes / PIECE_BYTES);
         scope.spawn(move || read_pieces(stream, &pieces));
         for piece in arrived {
             let piece: Vec<u8> = piece.map_err(|source| StreamError::Read { read: len, source })?;
@@ -88,7 +99,7 @@ pub fn record<R: Read + Send>(
             digest.update(&piece);
             len += piece.len() as u64;
             divider.push(&piece, &mut recorder)?;
-            monitor.event(Progress::Advanced { bytes: piece.len() as u64 });
+            monitor.event(Progress::Advanced { object: Some(object.to_owned()), bytes: piece.len() as u64 });
         }
         Ok(())
     })?;
@@ -117,14 +128,14 @@ impl Divider {
         }
     }
 
-    fn push(&mut self, bytes: &[u8], recorder: &mut Recorder<'_, '_, '_>) -> Result<(), RepoError> {
+    fn push(&mut self, bytes: &[u8], recorder: &mut Recorder<'_, '_>) -> Result<(), RepoError> {
         match self {
             Self::Whole(splitter) => splitter.push(bytes, &mut |event| recorder.event(&event)),
             Self::Parts(body, parts) => body.push(bytes, &mut |event| parts.event(event, recorder)),
         }
     }
 
-    fn finish(self, recorder: &mut Recorder<'_, '_, '_>) -> Result<Ending, RepoError> {
+    fn finish(self, recorder: &mut Recorder<'_, '_>) -> Result<Ending, RepoError> {
         match self {
             Self::Whole(splitter) => splitter.finish(&mut |event| recorder.event(&event)),
             Self::Parts(body, mut parts) => {
@@ -136,7 +147,7 @@ impl Divider {
 }
 
 impl Parts {
-    fn event(&mut self, event: multipart::Event<'_>, recorder: &mut Recorder<'_, '_, '_>) -> Result<(), RepoError> {
+    fn event(&mut self, event: multipart::Event<'_>, recorder: &mut Recorder<'_, '_>) -> Result<(), RepoError> {
         match event {
             multipart::Event::Framing(bytes) => {
                 recorder.event(&Event::Boundary)?;
@@ -177,8 +188,8 @@ fn read_pieces(stream: &mut impl Read, pieces: &mpsc::SyncSender<io::Result<Vec<
 }
 
 /// Takes the splitter's events.
-struct Recorder<'r, 'w, 's> {
-    writer: &'w mut Writer<'s>,
+struct Recorder<'w, 'r> {
+    writer: SessionWriter<'w, 'r>,
     payload: Chunker<'r>,
     envelope: Chunker<'r>,
     table: Chunker<'r>,
@@ -200,7 +211,12 @@ struct Gathered {
 
 impl Gathered {
     /// Stores a chunk if it is new and notes where it is.
-    fn store(&mut self, writer: &mut Writer<'_>, kind: PackKind, bytes: &[u8]) -> Result<ChunkRef, RepoError> {
+    fn store(
+        &mut self,
+        writer: &mut SessionWriter<'_, '_>,
+        kind: PackKind,
+        bytes: &[u8],
+    ) -> Result<ChunkRef, RepoError> {
         let added = writer.add(kind, bytes)?;
         self.packs.insert(added.pack);
         if kind == PackKind::Data {
@@ -214,10 +230,9 @@ impl Gathered {
     }
 }
 
-impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
-    fn new(repository: &'r Repository, writer: &'w mut Writer<'s>) -> Self {
-        let (gear, config) = (repository.gear(), repository.config());
-        writer.begin_stream();
+impl<'w, 'r> Recorder<'w, 'r> {
+    fn new(writer: SessionWriter<'w, 'r>) -> Self {
+        let (gear, config) = (writer.repository().gear(), writer.repository().config());
         Self {
             writer,
             payload: Chunker::new(gear, config.payload),
@@ -264,7 +279,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
     fn envelope(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
         self.hasher.envelope(bytes);
         self.part.envelope(bytes);
-        let (out, writer, part) = (&mut self.out, &mut *self.writer, &mut self.part);
+        let (out, writer, part) = (&mut self.out, &mut self.writer, &mut self.part);
         self.envelope.push(bytes, &mut |chunk| {
             part.envelope_chunk(out.store(writer, PackKind::Meta, chunk)?);
             Ok(())
@@ -272,7 +287,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
     }
 
     fn payload(&mut self, bytes: &[u8]) -> Result<(), RepoError> {
-        let (out, writer, cut) = (&mut self.out, &mut *self.writer, &mut self.cut);
+        let (out, writer, cut) = (&mut self.out, &mut self.writer, &mut self.cut);
         self.payload.push(bytes, &mut |chunk| {
             cut.push(out.store(writer, PackKind::Data, chunk)?);
             Ok::<_, RepoError>(())
@@ -281,7 +296,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
     }
 
     fn end_payload(&mut self) -> Result<(), RepoError> {
-        let (out, writer, cut) = (&mut self.out, &mut *self.writer, &mut self.cut);
+        let (out, writer, cut) = (&mut self.out, &mut self.writer, &mut self.cut);
         self.payload.end(&mut |chunk| {
             cut.push(out.store(writer, PackKind::Data, chunk)?);
             Ok::<_, RepoError>(())
@@ -304,7 +319,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
     }
 
     fn end_part(&mut self) -> Result<(), RepoError> {
-        let (out, writer, part) = (&mut self.out, &mut *self.writer, &mut self.part);
+        let (out, writer, part) = (&mut self.out, &mut self.writer, &mut self.part);
         self.envelope.end(&mut |chunk| {
             part.envelope_chunk(out.store(writer, PackKind::Meta, chunk)?);
             Ok::<_, RepoError>(())
@@ -333,7 +348,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
         if !self.part.is_empty() {
             self.end_part()?;
         }
-        let (out, writer) = (&mut self.out, &mut *self.writer);
+        let (out, writer) = (&mut self.out, &mut self.writer);
         self.table.end(&mut |chunk| {
             let chunk = out.store(writer, PackKind::Meta, chunk)?;
             out.table.push(chunk);
@@ -343,7 +358,7 @@ impl<'r, 'w, 's> Recorder<'r, 'w, 's> {
         if let Ending::Complete { members, .. } = &ending {
             statistics.members = *members;
         }
-        statistics.stored_bytes = self.writer.end_stream()?;
+        statistics.stored_bytes = self.writer.end()?;
         let recipe_digest = self.hasher.finish();
         let packs = packs.into_iter().collect();
         Ok(Recorded {

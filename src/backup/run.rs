@@ -1,16 +1,19 @@
-//! One invocation of `backup` or `import`: its sources one after the other, their points in groups.
+//! One invocation of `backup` or `import`: what its sources share, and their points in groups.
 //!
 //! A group's packs and its segment are stored first, then its points one by one. It ends when a pack is full, after ten
 //! minutes, and with the run, so that a hundred small sources do not leave a hundred small packs. A source has
 //! succeeded when its point is committed, and not before.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::{PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Statistics};
-use crate::repo::{Commit, Note, NoteFact, RepoError, Repository, RunRecord, Session, SessionRecord, Writer};
+use crate::repo::{
+    Commit, Note, NoteFact, RepoError, Repository, RunRecord, Session, SessionRecord, SessionWriter, Writer,
+};
 use crate::source::Source;
 
 /// How long finished sources wait for company before their points are committed.
@@ -57,14 +60,26 @@ pub struct Scope {
     pub left_out: Vec<Source>,
 }
 
+/// What the sources of a run have in common while they are at work.
+pub(super) struct Bench<'r> {
+    pub repository: &'r Repository,
+    pub monitor: &'r dyn Monitor,
+    pub clock: &'r dyn Clock,
+    pub host: String,
+    pub id: RunId,
+    writer: Writer<'r>,
+}
+
+impl<'r> Bench<'r> {
+    /// Announces an attempt and lets it use what stands in the store.
+    pub(super) fn open_session(&self) -> Result<(Session, SessionWriter<'_, 'r>), RepoError> {
+        self.writer.open_session(&SessionRecord::of_this_process(self.id, &self.host, self.clock.now()))
+    }
+}
+
 /// A run under way.
 pub struct Run<'r> {
-    pub(super) repository: &'r Repository,
-    pub(super) monitor: &'r dyn Monitor,
-    pub(super) clock: &'r dyn Clock,
-    pub(super) host: String,
-    pub(super) writer: Writer<'r>,
-    pub(super) id: RunId,
+    bench: Arc<Bench<'r>>,
     started: Timestamp,
     scope: Scope,
     waiting: Vec<(Session, Point)>,
@@ -81,13 +96,10 @@ impl<'r> Run<'r> {
         host: &str,
     ) -> Result<Self, RepoError> {
         let id = RunId::random()?;
+        let bench =
+            Bench { repository, monitor, clock, host: host.to_owned(), id, writer: Writer::new(repository, id) };
         Ok(Self {
-            repository,
-            monitor,
-            clock,
-            host: host.to_owned(),
-            writer: Writer::new(repository, id),
-            id,
+            bench: Arc::new(bench),
             started: clock.now(),
             scope: Scope::default(),
             waiting: Vec::new(),
@@ -103,13 +115,9 @@ impl<'r> Run<'r> {
         self
     }
 
-    /// Announces an attempt and lets the writer use what stands in the store.
-    pub(super) fn open_session(&mut self) -> Result<Session, RepoError> {
-        self.writer.prepare_session()?;
-        let record = SessionRecord::of_this_process(self.id, &self.host, self.clock.now());
-        let (session, view) = Session::open(self.repository, &record)?;
-        self.writer.begin_session(view);
-        Ok(session)
+    /// What its sources need, also those that are at work beside each other.
+    pub(super) fn bench(&self) -> Arc<Bench<'r>> {
+        Arc::clone(&self.bench)
     }
 
     /// Takes a finished source; its point is committed with its group. Sources that were fenced meanwhile come back.
@@ -118,17 +126,22 @@ impl<'r> Run<'r> {
             self.group_since = Instant::now();
         }
         self.waiting.push((session, point));
-        if self.writer.has_stored_packs() || self.group_since.elapsed() > GROUP_TIME_MAX {
+        if self.bench.writer.has_stored_packs() || self.group_since.elapsed() > GROUP_TIME_MAX {
             self.commit_group()
         } else {
             Ok(Vec::new())
         }
     }
 
+    /// Whether points wait for their group.
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     /// Makes everything durable and commits the points that wait for it. Returns the sources whose session was fenced:
     /// their data is stored, their point is not.
     pub(super) fn commit_group(&mut self) -> Result<Vec<Source>, RepoError> {
-        self.writer.flush()?;
+        self.bench.writer.flush()?;
         let mut fenced = Vec::new();
         for (session, point) in std::mem::take(&mut self.waiting) {
             let made = Made {
@@ -137,7 +150,7 @@ impl<'r> Run<'r> {
                 stream_len: point.content.stream_len,
                 statistics: point.statistics,
             };
-            match session.commit(self.repository, point) {
+            match session.commit(self.bench.repository, point) {
                 Ok(Commit::Done) => self.summary.made.push(made),
                 Ok(Commit::Fenced) => fenced.push(made.source),
                 // One source that no reader would accept does not cost the others of its group their points.
@@ -152,7 +165,7 @@ impl<'r> Run<'r> {
 
     /// Notes that a source has no point.
     pub(super) fn fail(&mut self, source: Source, reason: String) {
-        self.monitor.event(Event::Failed { source: source.clone(), message: reason.clone() });
+        self.bench.monitor.event(Event::Failed { source: source.clone(), message: reason.clone() });
         self.summary.failed.push((source, reason));
     }
 
@@ -168,13 +181,13 @@ impl<'r> Run<'r> {
 
     /// Notes something that went wrong beside the points.
     pub(super) fn problem(&mut self, problem: Problem) {
-        self.monitor.event(Event::Problem(problem.clone()));
+        self.bench.monitor.event(Event::Problem(problem.clone()));
         self.summary.problems.push(problem);
     }
 
     /// Notes that something could not be looked into, and so may hold sources without a point.
     pub(super) fn unreadable(&mut self, problem: Problem) {
-        self.monitor.event(Event::Problem(problem.clone()));
+        self.bench.monitor.event(Event::Problem(problem.clone()));
         self.summary.unreadable.push(problem);
     }
 
@@ -187,7 +200,7 @@ impl<'r> Run<'r> {
         let summary = &self.summary;
         let has_server = !self.scope.server.is_empty();
         let fact = NoteFact::Run(RunRecord {
-            run: self.id,
+            run: self.bench.id,
             server: self.scope.server,
             whole: self.scope.whole && summary.unreadable.is_empty() && !summary.stopped,
             started: self.started,
@@ -195,15 +208,15 @@ impl<'r> Run<'r> {
             failed: summary.failed.clone(),
             left_out: self.scope.left_out,
         });
-        self.repository.put_note(&Note { supersedes: Vec::new(), written: self.clock.now(), fact })?;
+        self.bench.repository.put_note(&Note { supersedes: Vec::new(), written: self.bench.clock.now(), fact })?;
         // A name that is used again stands for something that lives.
-        let history = self.repository.history()?;
+        let history = self.bench.repository.history()?;
         let retired = history.retired();
         let lives = |made: &&Made| has_server && retired.contains(&made.source);
         for made in self.summary.made.iter().filter(lives) {
-            self.repository.retire(&history, &made.source, false, self.clock.now())?;
+            self.bench.repository.retire(&history, &made.source, false, self.bench.clock.now())?;
         }
-        self.summary.stored_bytes = self.writer.stored_bytes();
+        self.summary.stored_bytes = self.bench.writer.stored_bytes();
         Ok(self.summary)
     }
 }

@@ -5,6 +5,56 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// The room in the daemon's staging area that exports of this run were promised.
+#[derive(Default)]
+pub(super) struct Promised(Mutex<Vec<Option<u64>>>);
+
+/// A promise, until it is dropped.
+pub(super) struct Promise<'p> {
+    promised: &'p Promised,
+    bytes: Option<u64>,
+}
+
+/// Why no room was promised.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// There is not so much.
+    TooSmall,
+    /// There is not so much beside the exports that are at work.
+    Busy,
+}
+
+impl Promised {
+    /// Promises room for an export that needs so many bytes, where so many are free now; one whose size nobody knows
+    /// gets all there is for itself. What others were promised counts in full, for it may not be written yet.
+    pub(super) fn promise(&self, needed: Option<u64>, free: u64) -> Result<Promise<'_>, Refusal> {
+        let mut promised = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if needed.is_some_and(|needed| needed > free) && promised.is_empty() {
+            return Err(Refusal::TooSmall);
+        }
+        let others = promised.iter().try_fold(0_u64, |sum, one| one.map(|one| sum.saturating_add(one)));
+        let fits = match (needed, others) {
+            (Some(needed), Some(others)) => needed <= free.saturating_sub(others),
+            _ => promised.is_empty(),
+        };
+        if !fits {
+            return Err(Refusal::Busy);
+        }
+        promised.push(needed);
+        Ok(Promise { promised: self, bytes: needed })
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        let mut promised = self.promised.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(at) = promised.iter().position(|one| *one == self.bytes) {
+            promised.swap_remove(at);
+        }
+    }
+}
 
 /// Bytes of an export of nothing: its index and the daemon's descriptions, snapshots included.
 const LEAST_BYTES: u64 = 1 << 20;
@@ -63,6 +113,23 @@ mod tests {
         assert_eq!(needed(Some(&place(true)), 1, None), Some(LEAST_BYTES + LEAST_BYTES / 10));
         let gone = Place { directory: directory.path().join("gone"), is_plain: true };
         assert_eq!(needed(Some(&gone), 1, None), None);
+    }
+
+    #[test]
+    fn room_is_promised_once() {
+        let promised = Promised::default();
+        assert_eq!(promised.promise(Some(101), 100).err(), Some(Refusal::TooSmall));
+        let one = promised.promise(Some(60), 100).unwrap();
+        assert_eq!(promised.promise(Some(60), 100).err(), Some(Refusal::Busy));
+        // What does not fit now may fit when the others are gone.
+        assert_eq!(promised.promise(Some(101), 100).err(), Some(Refusal::Busy));
+        let other = promised.promise(Some(40), 100).unwrap();
+        assert_eq!(promised.promise(None, u64::MAX).err(), Some(Refusal::Busy));
+        drop((one, other));
+        let whole = promised.promise(None, 0).unwrap();
+        assert_eq!(promised.promise(Some(1), u64::MAX).err(), Some(Refusal::Busy));
+        drop(whole);
+        assert!(promised.promise(Some(100), 100).is_ok());
     }
 
     #[test]

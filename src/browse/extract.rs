@@ -398,7 +398,7 @@ impl Extraction<'_> {
             }
             Err(error) => open.failed = Some(format!("it cannot be written: {error}")),
         }
-        self.monitor.event(Event::Advanced { bytes });
+        self.monitor.event(Event::Advanced { object: None, bytes });
         Ok(())
     }
 }

@@ -67,7 +67,7 @@ impl Checker<'_> {
             if self.view.pack_bytes(&pack.id) != Some(pack.bytes) {
                 continue;
             }
-            self.monitor.event(Event::Advanced { bytes: pack.bytes });
+            self.monitor.event(Event::Advanced { object: None, bytes: pack.bytes });
             match self.read_pack(pack.id, pack.bytes, &pack.directory) {
                 Ok(()) => self.report.bytes_read += pack.bytes,
                 Err(RepoError::Gone { .. }) => {}

@@ -63,9 +63,9 @@ impl OpenFrame {
         self.chunks.is_empty()
     }
 
-    /// Plain bytes so far.
-    pub fn plain_len(&self) -> usize {
-        self.plain.len()
+    /// Chunks so far.
+    pub fn chunks(&self) -> usize {
+        self.chunks.len()
     }
 
     /// Compresses and seals the frame under its number; may run on any thread.
@@ -145,17 +145,13 @@ impl PackWriter {
         self.bodies.push(frame.body);
     }
 
-    /// Whether the pack is to be stored now: it has reached its size, or one more frame could exceed what a reader
-    /// accepts. Text that shrinks twentyfold gets there long before the size does.
-    pub fn is_full(&self) -> bool {
+    /// Whether the pack is to be stored now, with the frames that are still open: it has reached its size, or one more
+    /// chunk in one more frame would exceed what a reader accepts. Text that shrinks twentyfold gets there long before
+    /// the size does.
+    pub fn is_full(&self, open_frames: usize, open_chunks: usize) -> bool {
         self.bytes >= PACK_BYTES_TARGET
-            || self.numbered as usize >= PACK_FRAMES_MAX
-            || self.chunks > PACK_CHUNKS_MAX - FRAME_CHUNKS_MAX
-    }
-
-    /// Whether no frame was begun.
-    pub fn is_empty(&self) -> bool {
-        self.numbered == 0
+            || self.numbered as usize + open_frames >= PACK_FRAMES_MAX
+            || self.chunks + open_chunks >= PACK_CHUNKS_MAX
     }
 
     /// Seals the directory and closes the pack.
@@ -224,6 +220,7 @@ impl StoredPack {
 mod tests {
     use super::*;
     use crate::crypto::ReadKeys;
+    use crate::limits::FRAME_CHUNKS_MAX;
 
     #[test]
     fn a_pack_is_full_before_it_holds_more_chunks_than_a_reader_accepts() {
@@ -235,10 +232,13 @@ mod tests {
         }
         assert!(frame.is_full());
         let mut chunks = 0;
-        while !pack.is_full() {
+        while !pack.is_full(1, frame.chunks()) {
             pack.number(&frame);
             chunks += FRAME_CHUNKS_MAX;
         }
-        assert_eq!(chunks, PACK_CHUNKS_MAX);
+        assert_eq!(chunks + frame.chunks(), PACK_CHUNKS_MAX);
+        assert!(!pack.is_full(1, frame.chunks() - 1));
+        assert!(!pack.is_full(PACK_FRAMES_MAX - PACK_CHUNKS_MAX / FRAME_CHUNKS_MAX, 1));
+        assert!(pack.is_full(PACK_FRAMES_MAX + 1 - PACK_CHUNKS_MAX / FRAME_CHUNKS_MAX, 1));
     }
 }

@@ -116,6 +116,9 @@ pub enum RepoError {
     /// A thread that seals or stores ended without an answer.
     #[error("A working thread ended without an answer")]
     Worker,
+    /// What a run stores failed before, so nothing more can be stored or committed.
+    #[error("Storing has failed before in this run")]
+    WriterBroken,
 }
 
 impl RepoError {

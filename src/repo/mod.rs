@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod history;
 mod keyring;
+mod lane;
 mod layout;
 mod objects;
 mod parts;
@@ -34,7 +35,7 @@ pub use reindex::Refreshed;
 pub use session::{Commit, Session};
 pub use usage::Usage;
 pub use view::View;
-pub use writer::{Added, Writer};
+pub use writer::{Added, SessionWriter, Writer};
 
 pub use crate::index::Fact;
 

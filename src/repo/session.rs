@@ -26,19 +26,29 @@ pub enum Commit {
     Fenced,
 }
 
-impl Session {
-    /// W1 to W3: announces the attempt, then reads what it may refer to.
-    pub fn open(repository: &Repository, record: &SessionRecord) -> Result<(Self, View), RepoError> {
-        let session = Self { id: PointId::random()? };
-        let sealed = repository.seal_session(session.id, record)?;
-        repository.put_new(&layout::session(session.id), &sealed)?;
+/// An attempt that may not refer to anything yet.
+pub(super) struct Announced(Session);
+
+impl Announced {
+    /// W2 and W3: reads what the attempt may refer to.
+    pub(super) fn look(self, repository: &Repository) -> Result<(Session, View), RepoError> {
         match View::for_writing(repository) {
-            Ok(view) => Ok((session, view)),
+            Ok(view) => Ok((self.0, view)),
             Err(error) => {
-                session.abandon(repository)?;
+                self.0.abandon(repository)?;
                 Err(error)
             }
         }
+    }
+}
+
+impl Session {
+    /// W1: announces an attempt.
+    pub(super) fn announce(repository: &Repository, record: &SessionRecord) -> Result<Announced, RepoError> {
+        let session = Self { id: PointId::random()? };
+        let sealed = repository.seal_session(session.id, record)?;
+        repository.put_new(&layout::session(session.id), &sealed)?;
+        Ok(Announced(session))
     }
 
     /// The id of session and point.

@@ -58,12 +58,6 @@ impl View {
         self.usable.get(pack).copied()
     }
 
-    /// Adds a pack that this process stored after the session began and that a stored segment names: a prune that
-    /// condemns it waits for this session.
-    pub fn add_own(&mut self, pack: PackId, bytes: u64) {
-        self.usable.insert(pack, bytes);
-    }
-
     /// The packs of the view.
     pub fn packs(&self) -> impl Iterator<Item = (&PackId, u64)> {
         self.usable.iter().map(|(pack, bytes)| (pack, *bytes))

@@ -1,23 +1,26 @@
 //! Storing what is new: chunks become frames, frames packs, packs a segment (step W4 of `format-spec/concurrency.md`).
 //!
-//! A run has one writer; its sources come one after the other and share packs. Frames hold chunks of one source only.
-//! The write order is kept here: a segment names stored packs only, and [`Writer::flush`] returns when everything that
-//! was added is durable and named. Nothing refers to it before that.
+//! A run has one writer, whose sessions share packs and segments, several of them at once if need be. The write order
+//! is kept here: a segment names stored packs only, and [`Writer::flush`] returns when everything that was added is
+//! durable and named. Nothing refers to it before that.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::mpsc;
+use std::collections::HashMap;
+use std::sync::Mutex;
 use std::thread::JoinHandle;
 
 use crate::id::{ChunkId, PackId, RunId};
-use crate::limits::{FRAME_PLAIN_BYTES_TARGET, FRAME_QUEUE_BYTES_MAX, SEGMENT_CHUNKS_TARGET};
-use crate::pack::{
-    OpenFrame, PackError, PackKind, PackWriter, SealedFrame, SealedPack, Segment, SegmentPack, StoredPack,
+use crate::limits::{
+    FRAME_SEALED_BYTES_MAX, PACK_BYTES_MAX, PACK_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, SOURCES_AT_ONCE_MAX,
 };
+use crate::pack::{PackKind, Segment, SegmentPack, StoredPack};
 use crate::recipe::ChunkRef;
-use crate::repo::{RepoError, Repository, View, layout};
+use crate::repo::lane::{FRAMES_ON_THEIR_WAY_MAX, Lane, SourceNumber};
+use crate::repo::{RepoError, Repository, Session, SessionRecord, View, layout};
 
-/// Frames of one kind that may be on their way to the pack.
-const FRAMES_ON_THEIR_WAY_MAX: usize = FRAME_QUEUE_BYTES_MAX / FRAME_PLAIN_BYTES_TARGET / 2;
+const _: () = assert!(
+    PACK_BYTES_TARGET + (FRAMES_ON_THEIR_WAY_MAX + SOURCES_AT_ONCE_MAX) * FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX,
+    "a full pack takes along every frame that is open"
+);
 
 /// What became of a chunk that was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,115 +37,105 @@ pub struct Added {
 pub struct Writer<'r> {
     repository: &'r Repository,
     run: RunId,
-    view: View,
+    shared: Mutex<Shared>,
+}
+
+/// What all sessions of a run share.
+struct Shared {
+    /// Whether something failed: chunks may be lost that sessions already refer to, so nothing can be committed.
+    is_broken: bool,
+    sources: SourceNumber,
     data: Lane,
     meta: Lane,
-    /// Chunks of packs that no stored segment names yet, and the pack that each is in.
+    /// Chunks of packs that no stored segment names yet, and the pack that each is in. Every session that is open now
+    /// was announced before such a pack was stored.
     unnamed: HashMap<ChunkId, PackId>,
     /// Packs that are stored and that no segment names yet.
     stored: Vec<SegmentPack>,
+    /// Packs of this run that a stored segment names, in their order.
+    named: HashMap<PackId, usize>,
     storing: Option<JoinHandle<Result<StoredPack, RepoError>>>,
-    /// Bytes of packs begun and stored since [`Self::begin_stream`]: what the present stream costs.
-    stream_bytes: u64,
     stored_bytes: u64,
 }
 
-/// The frames of one kind: one being filled, some being sealed, the rest in the pack.
-struct Lane {
-    kind: PackKind,
-    open: OpenFrame,
-    pack: Option<PackWriter>,
-    sealing: VecDeque<mpsc::Receiver<Result<SealedFrame, PackError>>>,
-}
-
-impl Lane {
-    fn new(kind: PackKind) -> Self {
-        Self { kind, open: OpenFrame::new(), pack: None, sealing: VecDeque::new() }
-    }
-
-    /// The pack that the open frame will stand in.
-    fn pack(&mut self, repository: &Repository, run: RunId) -> Result<&mut PackWriter, RepoError> {
-        match &mut self.pack {
-            Some(pack) => Ok(pack),
-            empty => Ok(empty.insert(PackWriter::new(repository.write_keys(), self.kind, run)?)),
-        }
-    }
-
-    /// Sends the open frame to be sealed. Returns how many bytes of earlier frames arrived in the pack meanwhile.
-    fn close_frame(&mut self, repository: &Repository, run: RunId) -> Result<u64, RepoError> {
-        if self.open.is_empty() {
-            return Ok(0);
-        }
-        let frame = std::mem::take(&mut self.open);
-        let pack = self.pack(repository, run)?;
-        let (sealer, number, level) = (pack.sealer(), pack.number(&frame), repository.config().level);
-        let (done, receiver) = mpsc::channel();
-        rayon::spawn(move || {
-            // Nobody waits any more if the writer was dropped; then the frame is not wanted.
-            let _ = done.send(frame.seal(&sealer, number, level));
-        });
-        self.sealing.push_back(receiver);
-        self.take_sealed(FRAMES_ON_THEIR_WAY_MAX)
-    }
-
-    /// Appends sealed frames until at most `left` are on their way.
-    fn take_sealed(&mut self, left: usize) -> Result<u64, RepoError> {
-        let mut bytes = 0;
-        while self.sealing.len() > left {
-            let (Some(receiver), Some(pack)) = (self.sealing.pop_front(), &mut self.pack) else { break };
-            let frame = receiver.recv().map_err(|_| RepoError::Worker)??;
-            bytes += frame.bytes();
-            pack.append(frame);
-        }
-        Ok(bytes)
-    }
+/// What one session stores: the chunks of one source.
+pub struct SessionWriter<'w, 'r> {
+    writer: &'w Writer<'r>,
+    source: SourceNumber,
+    /// Packs that stood in the store when the session began.
+    view: View,
+    /// So many packs of the run were named before the session was announced; the later ones count as known.
+    named_before: usize,
 }
 
 impl<'r> Writer<'r> {
-    /// A writer for one run. It may refer to nothing before [`Self::begin_session`].
+    /// A writer for one run.
     pub fn new(repository: &'r Repository, run: RunId) -> Self {
-        Self {
-            repository,
-            run,
-            view: View::default(),
+        let shared = Shared {
+            is_broken: false,
+            sources: 0,
             data: Lane::new(PackKind::Data),
             meta: Lane::new(PackKind::Meta),
             unnamed: HashMap::new(),
             stored: Vec::new(),
+            named: HashMap::new(),
             storing: None,
-            stream_bytes: 0,
             stored_bytes: 0,
+        };
+        Self { repository, run, shared: Mutex::new(shared) }
+    }
+
+    /// W1 to W3: announces an attempt and reads what it may refer to. Packs that were stored before the announcement
+    /// count for it only as others do, so a segment names them first; no pack is stored in between.
+    ///
+    /// At most [`SOURCES_AT_ONCE_MAX`] of these may store at once.
+    pub fn open_session(&self, record: &SessionRecord) -> Result<(Session, SessionWriter<'_, 'r>), RepoError> {
+        let (announced, source, named_before) = self.with(|shared| {
+            shared.join_storing()?;
+            shared.store_segment(self.repository)?;
+            shared.sources += 1;
+            let announced = Session::announce(self.repository, record);
+            Ok((announced, shared.sources, shared.named.len()))
+        })?;
+        let (session, view) = announced?.look(self.repository)?;
+        Ok((session, SessionWriter { writer: self, source, view, named_before }))
+    }
+
+    /// Does something with what is shared. What fails half-way leaves nothing that could be trusted.
+    fn with<T>(&self, work: impl FnOnce(&mut Shared) -> Result<T, RepoError>) -> Result<T, RepoError> {
+        let mut shared = self.shared.lock().map_err(|_| RepoError::WriterBroken)?;
+        if shared.is_broken {
+            return Err(RepoError::WriterBroken);
         }
+        shared.is_broken = true;
+        let result = work(&mut shared)?;
+        shared.is_broken = false;
+        Ok(result)
     }
 
-    /// Makes ready for a new session: packs stored before its W1 count for it only once a segment names them.
-    pub fn prepare_session(&mut self) -> Result<(), RepoError> {
-        self.join_storing()?;
-        if self.stored.is_empty() { Ok(()) } else { self.store_segment() }
+    /// Stores everything that was added: packs first, then the segment that names them.
+    pub fn flush(&self) -> Result<(), RepoError> {
+        self.with(|shared| {
+            for kind in [PackKind::Data, PackKind::Meta] {
+                shared.store_pack(self.repository, kind)?;
+            }
+            shared.join_storing()?;
+            shared.store_segment(self.repository)
+        })
     }
 
-    /// Lets the chunks of the session's view count as known from now on.
-    pub fn begin_session(&mut self, view: View) {
-        self.view = view;
+    /// Whether packs were stored since the last flush: a group ends then.
+    pub fn has_stored_packs(&self) -> bool {
+        self.shared.lock().is_ok_and(|shared| shared.storing.is_some() || !shared.stored.is_empty())
     }
 
-    /// Begins a stream: frames hold chunks of one source only.
-    pub fn begin_stream(&mut self) {
-        self.stream_bytes = 0;
+    /// Bytes of all packs stored so far.
+    pub fn stored_bytes(&self) -> u64 {
+        self.shared.lock().map_or(0, |shared| shared.stored_bytes)
     }
+}
 
-    /// Ends a stream. Returns the bytes that it added to packs, but for directories.
-    pub fn end_stream(&mut self) -> Result<u64, RepoError> {
-        for kind in [PackKind::Data, PackKind::Meta] {
-            let (repository, run) = (self.repository, self.run);
-            let lane = self.lane(kind);
-            let bytes = lane.close_frame(repository, run)? + lane.take_sealed(0)?;
-            self.stream_bytes += bytes;
-            self.store_if_full(kind)?;
-        }
-        Ok(self.stream_bytes)
-    }
-
+impl Shared {
     fn lane(&mut self, kind: PackKind) -> &mut Lane {
         match kind {
             PackKind::Data => &mut self.data,
@@ -150,58 +143,17 @@ impl<'r> Writer<'r> {
         }
     }
 
-    /// Asked after every frame, also the last one of a stream: many small streams, none of which fills a frame, must
-    /// not make a pack that no reader accepts.
-    fn store_if_full(&mut self, kind: PackKind) -> Result<(), RepoError> {
-        if self.lane(kind).pack.as_ref().is_some_and(PackWriter::is_full) { self.store_pack(kind) } else { Ok(()) }
-    }
-
-    /// Stores a chunk unless it is known.
-    pub fn add(&mut self, kind: PackKind, bytes: &[u8]) -> Result<Added, RepoError> {
-        let id = self.repository.id_key().chunk_id(bytes);
-        let len = u32::try_from(bytes.len()).map_err(|_| RepoError::Worker)?;
-        let chunk = ChunkRef { id, len };
-        if let Some(pack) = self.find(id)? {
-            return Ok(Added { chunk, pack, new: false });
-        }
-        let (repository, run) = (self.repository, self.run);
-        let lane = self.lane(kind);
-        let pack = lane.pack(repository, run)?.id();
-        lane.open.push(id, bytes);
-        let arrived = if lane.open.is_full() { Some(lane.close_frame(repository, run)?) } else { None };
-        self.unnamed.insert(id, pack);
-        if let Some(bytes) = arrived {
-            self.stream_bytes += bytes;
-            self.store_if_full(kind)?;
-        }
-        Ok(Added { chunk, pack, new: true })
-    }
-
-    /// The pack that holds a chunk which this session may refer to without storing it.
-    fn find(&self, id: ChunkId) -> Result<Option<PackId>, RepoError> {
-        if let Some(pack) = self.unnamed.get(&id) {
-            return Ok(Some(*pack));
-        }
-        let facts = self.repository.index().facts(&[id])?;
-        Ok(facts.iter().flatten().map(|fact| fact.pack).find(|pack| self.view.holds(pack)))
-    }
-
     /// Closes the present pack of a kind and stores it beside further work; at most one is being stored at a time.
-    fn store_pack(&mut self, kind: PackKind) -> Result<(), RepoError> {
-        let lane = self.lane(kind);
-        let bytes = lane.take_sealed(0)?;
-        let full = lane.pack.take();
-        self.stream_bytes += bytes;
-        let Some(pack) = full.filter(|pack| !pack.is_empty()) else { return Ok(()) };
-        let sealed = pack.finish()?;
+    fn store_pack(&mut self, repository: &Repository, kind: PackKind) -> Result<(), RepoError> {
+        let Some(sealed) = self.lane(kind).take_pack(repository)? else { return Ok(()) };
         self.join_storing()?;
-        let store = self.repository.shared_store();
+        let store = repository.shared_store();
         self.storing = Some(std::thread::spawn(move || {
-            sealed_put(sealed, |name, parts| store.put(name, parts).map_err(RepoError::from).map(|_| ()))
+            sealed.put_with(|id, parts| store.put(&layout::pack(id), parts).map_err(RepoError::from).map(|_| ()))
         }));
         if self.unnamed.len() >= SEGMENT_CHUNKS_TARGET {
             self.join_storing()?;
-            self.store_segment()?;
+            self.store_segment(repository)?;
         }
         Ok(())
     }
@@ -215,46 +167,77 @@ impl<'r> Writer<'r> {
         Ok(())
     }
 
-    /// Names all stored packs in one segment and lets the index know.
-    fn store_segment(&mut self) -> Result<(), RepoError> {
+    /// Names all stored packs, if there are any, in one segment and lets the index know.
+    fn store_segment(&mut self, repository: &Repository) -> Result<(), RepoError> {
+        if self.stored.is_empty() {
+            return Ok(());
+        }
         let segment = Segment { packs: std::mem::take(&mut self.stored) };
-        let id = self.repository.put_segment(&segment)?;
+        let id = repository.put_segment(&segment)?;
         for pack in &segment.packs {
-            self.view.add_own(pack.id, pack.bytes);
+            let number = self.named.len();
+            self.named.insert(pack.id, number);
             for (chunk, _) in pack.directory.locations() {
                 self.unnamed.remove(&chunk);
             }
         }
-        self.repository.index().absorb(id, &segment)?;
+        repository.index().absorb(id, &segment)?;
         Ok(())
-    }
-
-    /// Stores everything that was added: packs first, then the segment that names them.
-    pub fn flush(&mut self) -> Result<(), RepoError> {
-        for kind in [PackKind::Data, PackKind::Meta] {
-            let (repository, run) = (self.repository, self.run);
-            let bytes = self.lane(kind).close_frame(repository, run)?;
-            self.stream_bytes += bytes;
-            self.store_pack(kind)?;
-        }
-        self.join_storing()?;
-        if self.stored.is_empty() { Ok(()) } else { self.store_segment() }
-    }
-
-    /// Whether packs were stored since the last flush: a group ends then.
-    pub fn has_stored_packs(&self) -> bool {
-        self.storing.is_some() || !self.stored.is_empty()
-    }
-
-    /// Bytes of all packs stored so far.
-    pub fn stored_bytes(&self) -> u64 {
-        self.stored_bytes
     }
 }
 
-fn sealed_put(
-    sealed: SealedPack,
-    put: impl FnOnce(&crate::store::Name, &[&[u8]]) -> Result<(), RepoError>,
-) -> Result<StoredPack, RepoError> {
-    sealed.put_with(|id, parts| put(&layout::pack(id), parts))
+impl<'r> SessionWriter<'_, 'r> {
+    /// The repository.
+    pub fn repository(&self) -> &'r Repository {
+        self.writer.repository
+    }
+
+    /// Stores a chunk unless it is known.
+    pub fn add(&mut self, kind: PackKind, bytes: &[u8]) -> Result<Added, RepoError> {
+        let (repository, run) = (self.writer.repository, self.writer.run);
+        let id = repository.id_key().chunk_id(bytes);
+        let len = u32::try_from(bytes.len()).map_err(|_| RepoError::Worker)?;
+        let chunk = ChunkRef { id, len };
+        self.writer.with(|shared| {
+            if let Some(pack) = self.find(shared, id)? {
+                return Ok(Added { chunk, pack, new: false });
+            }
+            let lane = shared.lane(kind);
+            let pack = lane.push(repository, run, self.source, (id, bytes))?;
+            let is_full = lane.is_full();
+            shared.unnamed.insert(id, pack);
+            if is_full {
+                shared.store_pack(repository, kind)?;
+            }
+            Ok(Added { chunk, pack, new: true })
+        })
+    }
+
+    /// The pack that holds a chunk which this session may refer to without storing it.
+    fn find(&self, shared: &Shared, id: ChunkId) -> Result<Option<PackId>, RepoError> {
+        if let Some(pack) = shared.unnamed.get(&id) {
+            return Ok(Some(*pack));
+        }
+        let facts = self.writer.repository.index().facts(&[id])?;
+        let is_own = |pack: &PackId| shared.named.get(pack).is_some_and(|number| *number >= self.named_before);
+        Ok(facts.iter().flatten().map(|fact| fact.pack).find(|pack| self.view.holds(pack) || is_own(pack)))
+    }
+
+    /// Ends the source's frames. Returns the bytes that it added to packs, but for directories.
+    pub fn end(self) -> Result<u64, RepoError> {
+        self.end_frames()
+    }
+
+    fn end_frames(&self) -> Result<u64, RepoError> {
+        let repository = self.writer.repository;
+        self.writer
+            .with(|shared| Ok(shared.data.end(repository, self.source)? + shared.meta.end(repository, self.source)?))
+    }
+}
+
+impl Drop for SessionWriter<'_, '_> {
+    /// What was added by an attempt that failed stays: others may refer to it already.
+    fn drop(&mut self) {
+        let _ = self.end_frames();
+    }
 }

@@ -78,7 +78,7 @@ fn write_pieces(
                 }
                 let before = output.written;
                 output.piece(piece)?;
-                monitor.event(Event::Advanced { bytes: output.written - before });
+                monitor.event(Event::Advanced { object: None, bytes: output.written - before });
             }
         }
         Ok(())

@@ -13,7 +13,7 @@ use holdall::id::{PointId, RunId, ServerId};
 use holdall::limits::{DESCRIPTION_BYTES_MAX, NAME_BYTES_MAX};
 use holdall::monitor::{Event, Monitor, Silent};
 use holdall::point::{Consistency, Point};
-use holdall::repo::{Note, NoteFact, Repository, Session, SessionRecord};
+use holdall::repo::{Note, NoteFact, Repository, Session, SessionRecord, Writer};
 use holdall::restore::{RestoreError, RestoreTarget, Restored, restore};
 use holdall::store::{MemoryStore, Store};
 
@@ -335,7 +335,8 @@ fn a_run_that_is_stopped_keeps_the_points_of_finished_sources() {
     for flavor in [Flavor::Lxd, Flavor::Incus] {
         let (repository, daemon) = (new(), faulty(flavor, &[]));
         let monitor = StopsAt("fake//web1", AtomicBool::new(false));
-        let summary = back_up(&repository, &daemon, &Selection::All, &unchecked(), host(&clock()), &monitor).unwrap();
+        let options = BackupOptions { parallel: 1, ..unchecked() };
+        let summary = back_up(&repository, &daemon, &Selection::All, &options, host(&clock()), &monitor).unwrap();
         assert_eq!((summary.stopped, summary.made.len(), summary.failed), (true, 1, Vec::new()));
         assert_eq!((points_of(&repository, "db1").len(), points_of(&repository, "web1").len()), (1, 0));
         assert_eq!(repository.list_sessions().unwrap(), []);
@@ -366,16 +367,21 @@ fn backups(daemon: &FakeDaemon, instance: &str) -> Vec<String> {
     daemon.backups(&Subject::instance("default", instance)).unwrap().into_iter().map(|entry| entry.name).collect()
 }
 
+/// A session that somebody began.
+fn begin(repository: &Repository, record: &SessionRecord) -> Session {
+    Writer::new(repository, record.run).open_session(record).unwrap().0
+}
+
 #[test]
 fn what_a_dead_session_left_is_removed_and_nothing_else() {
     let (repository, daemon) = (new(), faulty(Flavor::Incus, &[]));
     let summary = run(&repository, &daemon, &unchecked());
     let record = SessionRecord::of_this_process(RunId::random().unwrap(), HOST, clock().0);
-    let (live, _) = Session::open(&repository, &record).unwrap();
+    let live = begin(&repository, &record);
     let elsewhere = SessionRecord { host: "another-host".to_owned(), process: u32::MAX, ..record.clone() };
-    let (elsewhere, _) = Session::open(&repository, &elsewhere).unwrap();
+    let elsewhere = begin(&repository, &elsewhere);
     let killed = SessionRecord { process_start: record.process_start + 1, ..record };
-    let (killed, _) = Session::open(&repository, &killed).unwrap();
+    let killed = begin(&repository, &killed);
     let session = PointId::random().unwrap();
     let kept = [
         leftover(&new(), session),
@@ -413,7 +419,7 @@ impl Monitor for Meanwhile<'_> {
         let mut begun = self.begun.lock().unwrap();
         if matches!(event, Event::Said { .. }) && begun.is_none() {
             let record = SessionRecord::of_this_process(RunId::random().unwrap(), HOST, clock().0);
-            let (session, _) = Session::open(self.repository, &record).unwrap();
+            let session = begin(self.repository, &record);
             self.daemon.add_backup("default", "web1", &leftover(self.repository, session.id()));
             *begun = Some(session);
         }

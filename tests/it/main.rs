@@ -1,6 +1,7 @@
 //! The library through its public API, on stores in memory and on disk.
 
 mod anywhere;
+mod beside;
 mod browse;
 mod damage;
 mod faults;

@@ -20,7 +20,8 @@ fn hooked(name: &str, status: &str) -> FakeInstance {
 }
 
 fn run_with(repository: &Repository, daemon: &FakeDaemon, selection: &Selection, hooks: &dyn HostHooks) -> Summary {
-    let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
+    // In a row, so that the order of calls can be compared.
+    let options = BackupOptions { staging: StagingCheck::Skipped, parallel: 1, ..BackupOptions::default() };
     let host = Host { name: "test-host", clock: &clock(), hooks };
     back_up(repository, daemon, selection, &options, host, &Silent).unwrap()
 }

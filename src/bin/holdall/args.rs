@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args as Arguments, Parser, Subcommand};
 use holdall::browse::Region;
+use holdall::limits::SOURCES_AT_ONCE_MAX;
 use holdall::repo::PointSpec;
 use holdall::source::Selector;
 
@@ -159,6 +160,10 @@ pub struct Backup {
     /// Read at most this much from the daemon in a second: 50MiB [default: limit_rate in the settings, or no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub limit_rate: Option<u64>,
+    /// Save so many sources beside each other, as far as the daemon's staging area has room for them; 1 to 8
+    /// [default: parallel in the settings, or 2]
+    #[arg(long, value_name = "COUNT", value_parser = parse_parallel)]
+    pub parallel: Option<usize>,
     /// Begin even if it cannot be known whether the daemon has room for the export
     #[arg(long)]
     pub unchecked_staging: bool,
@@ -415,6 +420,12 @@ pub struct Status {
     /// The server's name in the repository [default: the daemon's own]
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
+}
+
+/// How many sources are saved beside each other.
+pub fn parse_parallel(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=SOURCES_AT_ONCE_MAX).contains(number));
+    number.ok_or_else(|| format!("{text:?} is no number from 1 to {SOURCES_AT_ONCE_MAX}"))
 }
 
 /// A number of bytes such as `50MiB`, `1.5GB` or `1000`.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use holdall::daemon::SocketHints;
 use holdall::source::Selector;
 
-use crate::args::{Global, parse_age, parse_size};
+use crate::args::{Global, parse_age, parse_parallel, parse_size};
 use crate::error::{CliError, Code};
 use crate::hooks::Hook;
 
@@ -56,6 +56,8 @@ pub struct Settings {
     pub max_age: Option<Duration>,
     /// The most bytes that are read from the daemon in a second.
     pub limit_rate: Option<u64>,
+    /// How many sources are saved beside each other.
+    pub parallel: Option<usize>,
     /// What `backup --all` leaves out.
     pub exclude: Vec<Selector>,
     /// Commands around the backup of a set.
@@ -184,6 +186,8 @@ struct SettingsFile {
     max_age: Option<Duration>,
     #[serde(default, deserialize_with = "bytes")]
     limit_rate: Option<u64>,
+    #[serde(default, deserialize_with = "parallel")]
+    parallel: Option<usize>,
     #[serde(default, deserialize_with = "selectors")]
     exclude: Vec<Selector>,
     #[serde(default, rename = "hook")]
@@ -219,6 +223,11 @@ fn selectors<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Selector>, D::Err
 fn bytes<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
     let text = String::deserialize(from)?;
     parse_size(&text).map(Some).map_err(D::Error::custom)
+}
+
+/// How many sources are saved beside each other.
+fn parallel<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    parse_parallel(&u64::deserialize(from)?.to_string()).map(Some).map_err(D::Error::custom)
 }
 
 /// A time as people write it: `26h`.
@@ -292,6 +301,7 @@ fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Resu
         server_name: file.server_name,
         max_age: file.max_age,
         limit_rate: file.limit_rate,
+        parallel: file.parallel,
         exclude: file.exclude,
         hooks: file.hooks.into_iter().map(HookEntry::hook).collect(),
     })
@@ -354,6 +364,8 @@ mod tests {
         let text = "limit_rate = \"1MiB\"\nexclude = [\"volume:default/tmp\"]";
         let settings = merge(&global(&[]), &Environment::default(), file(text)).unwrap();
         assert_eq!((settings.limit_rate, settings.exclude.len()), (Some(1 << 20), 1));
+        let settings = merge(&global(&[]), &Environment::default(), file("parallel = 3")).unwrap();
+        assert_eq!(settings.parallel, Some(3));
         let settings = merge(&global(&[]), &Environment::default(), file("max_age = \"1day 2h\"")).unwrap();
         assert_eq!(settings.max_age, Some(Duration::from_hours(26)));
     }

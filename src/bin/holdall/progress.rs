@@ -1,4 +1,4 @@
-//! Progress for people: bars on a terminal, a line now and then elsewhere.
+//! Progress for people: a bar for each object at work on a terminal, a line now and then elsewhere.
 //!
 //! The one monitor of the program. Problems are told as they come, but for `check`, whose findings are its results.
 
@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use holdall::monitor::{Event, Monitor, Problem};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::interrupt;
 use crate::output::{Output, plain};
@@ -32,13 +32,14 @@ pub struct Progress<'o> {
     problems: Problems,
     kept: Mutex<Vec<Problem>>,
     count: AtomicU64,
-    present: Mutex<Present>,
+    bars: MultiProgress,
+    works: Mutex<Vec<Work>>,
 }
 
-/// What is being worked on.
-struct Present {
-    bar: Option<ProgressBar>,
+/// Something that is being worked on.
+struct Work {
     object: String,
+    bar: Option<ProgressBar>,
     done: u64,
     total: Option<u64>,
     told: Instant,
@@ -47,8 +48,8 @@ struct Present {
 impl<'o> Progress<'o> {
     /// Begins to watch.
     pub fn new(output: &'o Output, problems: Problems) -> Self {
-        let present = Present { bar: None, object: String::new(), done: 0, total: None, told: Instant::now() };
-        Self { output, problems, kept: Mutex::default(), count: AtomicU64::new(0), present: Mutex::new(present) }
+        let (kept, works, count) = (Mutex::default(), Mutex::default(), AtomicU64::new(0));
+        Self { output, problems, kept, count, bars: MultiProgress::new(), works }
     }
 
     /// How many problems and failed sources there were.
@@ -61,63 +62,99 @@ impl<'o> Progress<'o> {
         std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Takes the bar away, so that results can be printed.
+    /// Takes all bars away, so that results can be printed.
     pub fn clear(&self) {
-        if let Some(bar) = self.present().bar.take() {
-            bar.finish_and_clear();
+        for work in self.works().drain(..) {
+            work.end(&self.bars);
         }
     }
 
-    fn present(&self) -> MutexGuard<'_, Present> {
-        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    fn works(&self) -> MutexGuard<'_, Vec<Work>> {
+        self.works.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Work on an object begins, perhaps once more.
     fn start(&self, object: String, total: Option<u64>) {
-        self.clear();
-        let mut present = self.present();
-        if self.output.draws() {
-            present.bar = Some(bar(&object, total));
-        } else {
+        self.end(&object);
+        if !self.output.draws() {
             let size = total.map_or_else(String::new, |bytes| format!(" ({})", size(bytes)));
             self.output.detail(&format!("{object}{size}"));
         }
-        *present = Present { bar: present.bar.take(), object, done: 0, total, told: Instant::now() };
+        let bar = self.output.draws().then(|| bar(&self.bars, &object, total));
+        self.works().push(Work { object, bar, done: 0, total, told: Instant::now() });
     }
 
-    fn advance(&self, bytes: u64) {
-        let mut present = self.present();
-        present.done += bytes;
-        if let Some(bar) = &present.bar {
-            if present.total.is_none() && present.done == bytes {
-                bar.set_style(style(Look::Counting));
-            }
-            bar.inc(bytes);
-        } else if present.told.elapsed() > LINE_EVERY {
-            present.told = Instant::now();
-            let total = present.total.map_or_else(String::new, |total| format!(" of {}", size(total)));
-            self.output.note(&format!("{}: {}{total}", present.object, size(present.done)));
+    fn end(&self, object: &str) {
+        let mut works = self.works();
+        if let Some(at) = works.iter().position(|work| work.object == object) {
+            works.remove(at).end(&self.bars);
         }
     }
 
-    /// Writes lines above the bar.
-    fn above_bar(&self, write: impl FnOnce()) {
-        match &self.present().bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
+    fn advance(&self, object: Option<&str>, bytes: u64) {
+        let mut works = self.works();
+        let mut latest_first = works.iter_mut().rev();
+        let work = latest_first.find(|work| object.is_none_or(|object| work.object == object));
+        if let Some(work) = work
+            && let Some(line) = work.advance(bytes)
+        {
+            self.output.note(&line);
+        }
+    }
+
+    /// What the daemon does before there is a stream.
+    fn wait(&self, object: &str, words: &str) {
+        let text = format!("{object}: {words}");
+        if !self.output.draws() {
+            self.output.detail(&text);
+            return;
+        }
+        let is_known = self.works().iter().any(|work| work.object == object);
+        if !is_known {
+            self.start(object.to_owned(), None);
+        }
+        if let Some(bar) = self.works().iter().find(|work| work.object == object).and_then(|work| work.bar.as_ref()) {
+            bar.set_message(plain(&text).into_owned());
         }
     }
 
     fn problem(&self, problem: Problem) {
         let count = self.count.fetch_add(1, Ordering::SeqCst) + 1;
         match self.problems {
-            Problems::Told => self.above_bar(|| self.output.problem(&problem.object, &problem.message)),
+            Problems::Told => self.bars.suspend(|| self.output.problem(&problem.object, &problem.message)),
             Problems::Kept => {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
-                let present = self.present();
-                if let Some(bar) = &present.bar {
+                if let Some(bar) = self.works().last().and_then(|work| work.bar.as_ref()) {
                     bar.set_prefix(format!("{count} found so far  "));
                 }
             }
+        }
+    }
+}
+
+impl Work {
+    /// Notes bytes that passed. Returns what to tell where there is no bar, now and then.
+    fn advance(&mut self, bytes: u64) -> Option<String> {
+        self.done += bytes;
+        if let Some(bar) = &self.bar {
+            if self.total.is_none() && self.done == bytes {
+                bar.set_style(style(Look::Counting));
+            }
+            bar.inc(bytes);
+            return None;
+        }
+        if self.told.elapsed() < LINE_EVERY {
+            return None;
+        }
+        self.told = Instant::now();
+        let total = self.total.map_or_else(String::new, |total| format!(" of {}", size(total)));
+        Some(format!("{}: {}{total}", self.object, size(self.done)))
+    }
+
+    fn end(self, bars: &MultiProgress) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+            bars.remove(&bar);
         }
     }
 }
@@ -126,20 +163,16 @@ impl Monitor for Progress<'_> {
     fn event(&self, event: Event) {
         match event {
             Event::Started { object, bytes } => self.start(object, bytes),
-            Event::Advanced { bytes } => self.advance(bytes),
-            Event::Ended { .. } => self.clear(),
-            Event::Waiting { object, progress } => {
-                let text = format!("{object}: {progress}");
-                match &self.present().bar {
-                    Some(bar) => bar.set_message(plain(&text).into_owned()),
-                    None => self.output.detail(&text),
-                }
-            }
-            Event::Said { object, message } => self.above_bar(|| self.output.note(&format!("{object}: {message}"))),
+            Event::Advanced { object, bytes } => self.advance(object.as_deref(), bytes),
+            Event::Ended { object } => self.end(&object),
+            Event::Waiting { object, progress } => self.wait(&object, &progress),
+            Event::Said { object, message } => self.bars.suspend(|| self.output.note(&format!("{object}: {message}"))),
             Event::Problem(problem) => self.problem(problem),
             Event::Failed { source, message } => {
                 self.count.fetch_add(1, Ordering::SeqCst);
-                self.above_bar(|| self.output.failed(&source.to_string(), &message));
+                let source = source.to_string();
+                self.end(&source);
+                self.bars.suspend(|| self.output.failed(&source, &message));
             }
         }
     }
@@ -175,9 +208,13 @@ fn style(look: Look) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> ")
 }
 
-fn bar(object: &str, total: Option<u64>) -> ProgressBar {
+fn bar(bars: &MultiProgress, object: &str, total: Option<u64>) -> ProgressBar {
     let look = if total.is_some() { Look::Measured } else { Look::Alive };
-    let bar = ProgressBar::with_draw_target(total, ProgressDrawTarget::stderr()).with_style(style(look));
+    let bar = ProgressBar::no_length();
+    if let Some(total) = total {
+        bar.set_length(total);
+    }
+    let bar = bars.add(bar.with_style(style(look)));
     bar.set_message(plain(object).into_owned());
     bar.enable_steady_tick(TICK);
     bar

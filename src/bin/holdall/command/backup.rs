@@ -18,6 +18,7 @@ use crate::progress::{Problems, Progress};
 use crate::table::count;
 
 pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let defaults = BackupOptions::default();
     let options = BackupOptions {
         server_name: args.server_name.or_else(|| settings.server_name.clone()),
         adopt: if args.adopt { Adopt::Accept } else { Adopt::Refuse },
@@ -28,6 +29,7 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
         },
         layout: if args.optimized { Layout::Optimized } else { Layout::Plain },
         bytes_per_second: args.limit_rate.or(settings.limit_rate),
+        parallel: args.parallel.or(settings.parallel).unwrap_or(defaults.parallel),
         staging: if args.unchecked_staging { StagingCheck::Skipped } else { StagingCheck::Required },
         snapshots: if args.no_snapshots { Snapshots::Omit } else { Snapshots::Include },
         exclude: settings.exclude.clone(),
