@@ -270,7 +270,7 @@ fn what_is_cut_off_makes_no_point(product: Product) {
         // It may have been complete before, or not even begun.
         assert_eq!(made == 1, output.status.success(), "{}", said(&output));
         if made == 0 {
-            let named = if output.status.code() == Some(3) { "//c" } else { "unix.socket" };
+            let named = if output.status.code() == Some(3) { "//c" } else { "daemon" };
             assert!(matches!(output.status.code(), Some(3 | 9)), "{}", said(&output));
             assert!(said(&output).contains(named), "{}", said(&output));
         }
