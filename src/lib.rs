@@ -13,6 +13,7 @@
 //! | room | what it is |
 //! |---|---|
 //! | [`id`], [`limits`], [`codec`], [`clock`], [`source`], [`monitor`] | words; everybody may use them |
+//! | `rewrite` | exports with another description |
 //! | [`tar`], [`multipart`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | bytes in and out |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
@@ -57,6 +58,7 @@ pub mod point;
 pub mod recipe;
 pub mod repo;
 pub mod restore;
+mod rewrite;
 pub mod source;
 pub mod status;
 pub mod store;

@@ -48,8 +48,10 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("index", &[&["pack"]]),
     ("daemon", &[&["multipart"]]),
     ("repo", &[&["chunk", "compress", "crypto", "index", "pack", "point", "protocol", "recipe", "store"]]),
-    ("backup", &[FORMATS, &["daemon", "repo"]]),
-    ("restore", &[&["daemon", "point", "recipe", "repo", "tar"]]),
+    // Which keys a daemon takes and what its exports are is its own affair, but no call to it is made.
+    ("rewrite", &[&["daemon", "recipe", "tar"]]),
+    ("backup", &[FORMATS, &["daemon", "repo", "rewrite"]]),
+    ("restore", &[&["daemon", "point", "recipe", "repo", "rewrite", "tar"]]),
     ("entities", &[&["daemon", "point", "recipe", "repo", "tar"]]),
     ("browse", &[&["point", "recipe", "repo", "tar"]]),
     ("forget", &[&["point", "repo", "retention"]]),

@@ -17,16 +17,20 @@ use crate::backup::rate::{Limited, Rate};
 use crate::backup::run::Bench;
 use crate::backup::sources::BackupOptions;
 use crate::backup::space::{self, Promise, Promised, Refusal};
+use crate::backup::temporary::{Promoted, TemporarySnapshot};
 use crate::clock::Timestamp;
-use crate::daemon::{Daemon, DaemonError, Export, ExportRequest, Mode, Progress, Route, Server, Snapshots, Subject};
+use crate::daemon::{
+    Daemon, DaemonError, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject,
+};
 use crate::limits::{NAME_BYTES_MAX, READ_QUEUE_BYTES_MAX};
 use crate::monitor::Event;
 use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
 use crate::repo::{RepoError, Session, SessionWriter};
-use crate::source::Source;
+use crate::rewrite::description::Selection;
+use crate::source::{DEFAULT_PROJECT, Source};
 
-/// How long a staged export may stay on the daemon if nobody deletes it, in microseconds: a day.
-const STAGED_MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
+/// How long what is made on the daemon for an export may stay if nobody deletes it, in microseconds: a day.
+const TEMPORARY_MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
 
 /// What the user allows to be read while it changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,24 +204,47 @@ fn make(
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
-    refuse_fuzzy(&before, before.consistency(&before), circumstances.options.fuzzy)?;
+    let layout = circumstances.options.layout;
+    let name = TemporaryName::new(bench.repository.id(), session.id()).to_string();
+    let expires_at = later(started, TEMPORARY_MICROS_MAX);
+    let from_snapshot = wants_snapshot(&before, circumstances.options);
+    if !from_snapshot {
+        refuse_fuzzy(&before, before.consistency(&before, layout), circumstances.options.fuzzy)?;
+    }
     let is_staged = route == Route::Staged && arrival.may_be_staged();
-    let room = if is_staged { Some(take_room(circumstances, source, &subject, &before, &arrival)?) } else { None };
+    let room =
+        if is_staged { Some(take_room(circumstances, source, (&before, from_snapshot), &arrival)?) } else { None };
+    let snapshots = circumstances.snapshots(source);
     let request = ExportRequest {
         subject: subject.clone(),
-        backup_name: TemporaryName::new(bench.repository.id(), session.id()).to_string(),
-        expires_at: later(started, STAGED_MICROS_MAX),
-        snapshots: circumstances.snapshots(source),
-        layout: circumstances.options.layout,
+        backup_name: name.clone(),
+        expires_at,
+        snapshots: if from_snapshot { Snapshots::Include } else { snapshots },
+        layout,
         route,
     };
-    let arrived = stream((bench, circumstances), source, &request, &arrival, writer)?;
-    drop(room);
+    let taken = if from_snapshot {
+        Some(TemporarySnapshot::take(daemon, bench.monitor, &subject, name.clone(), expires_at)?)
+    } else {
+        None
+    };
+    let selection = match snapshots {
+        Snapshots::Include => Selection::Promoted(name),
+        Snapshots::Omit => Selection::Snapshot(name),
+    };
+    let promoted = taken.is_some().then_some(selection);
+    let arrived = stream((bench, circumstances), source, &request, (&arrival, promoted), writer)?;
+    drop((taken, room));
     let proof = arrival.judge(&arrived).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
-    let remarks = compare(&subject, &before, &after, &proof)?;
-    let consistency = before.consistency(&after);
+    let mut remarks = compare(&subject, &before, &after, &proof)?;
+    let consistency = if from_snapshot {
+        remarks.push("It was read from a temporary snapshot, for it ran".to_owned());
+        Consistency::CrashConsistent
+    } else {
+        before.consistency(&after, layout)
+    };
     refuse_fuzzy(&before, consistency, circumstances.options.fuzzy)?;
     Ok(Point {
         run: bench.id,
@@ -229,12 +256,19 @@ fn make(
         form: proof.form,
         original: arrived.original,
         consistency,
-        remarks,
+        remarks: fit(remarks),
         set: circumstances.set(source),
         description: before.into_json(),
         content: arrived.recorded.content,
         statistics: arrived.recorded.statistics,
     })
+}
+
+/// Whether it is to be read from a snapshot, for it would change meanwhile otherwise and that would be refused.
+fn wants_snapshot(look: &Look, options: &BackupOptions) -> bool {
+    let is_fuzzy = look.consistency(look, options.layout) == Consistency::Fuzzy;
+    let matters = look.is_disk() || options.fuzzy == Fuzzy::Refuse;
+    is_fuzzy && matters && look.has_cheap_snapshots() && options.layout == Layout::Plain
 }
 
 /// Whether it may be read while it changes, if that is what it comes to.
@@ -251,7 +285,7 @@ fn stream(
     (bench, circumstances): (&Bench<'_>, &Circumstances<'_>),
     source: &Source,
     request: &ExportRequest,
-    arrival: &Arrival,
+    (arrival, promoted): (&Arrival, Option<Selection>),
     writer: SessionWriter<'_, '_>,
 ) -> Result<Arrived, AttemptError> {
     let monitor = bench.monitor;
@@ -262,13 +296,21 @@ fn stream(
         }
     })?;
     // How long it will be is known of what is stored as it comes.
-    let length = if *arrival == Arrival::CompressedExport { None } else { export.length().or(arrival.len()) };
+    let is_changed = *arrival == Arrival::CompressedExport || promoted.is_some();
+    let length = if is_changed { None } else { export.length().or(arrival.len()) };
     monitor.event(Event::Started { object: object.clone(), bytes: length });
     let packaging = export.packaging();
     let mut limited = Limited::new(&mut export, &circumstances.rate, monitor);
     let queue_bytes = READ_QUEUE_BYTES_MAX / circumstances.options.at_once();
     let watch = Watch { object: &object, monitor, queue_bytes };
-    let arrived = match arrival.record(writer, (&mut limited, packaging), watch) {
+    let recorded = match promoted {
+        Some(selection) => {
+            let mut promoted = Promoted::new(&mut limited, selection, bench.clock.now());
+            arrival.record(writer, (&mut promoted, packaging), watch)
+        }
+        None => arrival.record(writer, (&mut limited, packaging), watch),
+    };
+    let arrived = match recorded {
         Ok(arrived) => arrived,
         Err(StreamError::Read { source, .. }) => return Err(unread(source, export, &object)),
         Err(StreamError::Store(error)) => return Err(error.into()),
@@ -317,7 +359,7 @@ fn compare(subject: &Subject, before: &Look, after: &Look, proof: &Proof) -> Res
     {
         remarks.push(format!("The instance went from {earlier} to {now}"));
     }
-    Ok(fit(remarks))
+    Ok(remarks)
 }
 
 /// Cuts remarks to what a point can hold, so that it can be read again.
@@ -333,21 +375,21 @@ fn fit(mut remarks: Vec<String>) -> Vec<String> {
     remarks
 }
 
-/// Takes its part of the staging area, if that is known to be large enough.
+/// Takes its part of the staging area, if that is known to be large enough for it, with one snapshot more if need be.
 fn take_room<'c>(
     circumstances: &'c Circumstances<'_>,
     source: &Source,
-    subject: &Subject,
-    before: &Look,
+    (before, with_one_more): (&Look, bool),
     arrival: &Arrival,
 ) -> Result<Promise<'c>, AttemptError> {
     let promise = |needed, free| circumstances.staging.promise(needed, free);
     if circumstances.options.staging == StagingCheck::Skipped {
         return promise(None, 0).map_err(|_| AttemptError::NoRoomNow);
     }
-    let staging = circumstances.daemon.staging(subject.project())?;
+    let staging = circumstances.daemon.staging(source.project().unwrap_or(DEFAULT_PROJECT))?;
     let last = arrival.len().or_else(|| circumstances.last_streams.get(source).copied());
-    let snapshots = if circumstances.snapshots(source) == Snapshots::Omit { 0 } else { before.snapshots().len() };
+    let omits = circumstances.snapshots(source) == Snapshots::Omit && !with_one_more;
+    let snapshots = if omits { 0 } else { before.snapshots().len() + usize::from(with_one_more) };
     let place = staging.daemon_directory.as_deref().and_then(|daemon| before.place(daemon));
     let needed = space::needed(place.as_ref(), snapshots, last);
     let (Some(free), Some(needed)) = (staging.free_bytes, needed) else { return Err(AttemptError::UnknownRoom) };

@@ -1,4 +1,4 @@
-//! What an interrupted run left on the daemon: backups under a name of ours whose session is over.
+//! What an interrupted run left on the daemon: backups and snapshots under a name of ours whose session is over.
 //!
 //! A name alone never justifies a deletion: the session that it carries must be gone, have its point, or belong to a
 //! process of this host that does not run any more.
@@ -45,6 +45,13 @@ impl fmt::Display for TemporaryName {
     }
 }
 
+/// What a session makes on a daemon.
+#[derive(Clone, Copy)]
+enum Made {
+    Backup,
+    Snapshot,
+}
+
 /// Removes what dead sessions of this repository left with these.
 pub(super) fn remove(
     repository: &Repository,
@@ -57,9 +64,14 @@ pub(super) fn remove(
     let mut found = Vec::new();
     for subject in subjects {
         // Deleted since it was listed, or not ours to look into: its own backup will tell.
-        let Ok(backups) = daemon.backups(subject) else { continue };
-        let names = backups.into_iter().filter_map(|backup| TemporaryName::parse(&backup.name));
-        found.extend(names.filter(|name| own.starts_with(&name.repository)).map(|name| (subject.clone(), name)));
+        let backups = daemon.backups(subject).unwrap_or_default().into_iter().map(|backup| (Made::Backup, backup.name));
+        let has_snapshots = matches!(subject, Subject::Instance { .. } | Subject::Volume { .. });
+        let snapshots = if has_snapshots { daemon.snapshots(subject).unwrap_or_default() } else { Vec::new() };
+        for (made, name) in backups.chain(snapshots.into_iter().map(|name| (Made::Snapshot, name))) {
+            if let Some(name) = TemporaryName::parse(&name).filter(|name| own.starts_with(&name.repository)) {
+                found.push((subject, made, name));
+            }
+        }
     }
     if found.is_empty() {
         return Ok(());
@@ -67,11 +79,14 @@ pub(super) fn remove(
     // A session is announced before anything is made under its name. So sessions are listed after the names were seen:
     // one that is missing then is over, and none that began meanwhile is taken for over.
     let sessions = repository.list_sessions()?;
-    for (subject, name) in found {
+    for (subject, made, name) in found {
         if is_over(repository, &sessions, &name, host)? {
-            let backup = name.to_string();
-            let deleted = daemon.delete_backup(&subject, &backup);
-            tell(monitor, &subject, &backup, deleted);
+            let name = name.to_string();
+            let deleted = match made {
+                Made::Backup => daemon.delete_backup(subject, &name),
+                Made::Snapshot => daemon.delete_snapshot(subject, &name),
+            };
+            tell(monitor, subject, &name, deleted);
         }
     }
     Ok(())
@@ -91,16 +106,16 @@ fn is_over(repository: &Repository, sessions: &[PointId], name: &TemporaryName, 
     }
 }
 
-fn tell(monitor: &dyn Monitor, subject: &Subject, backup: &str, deleted: Result<(), DaemonError>) {
+fn tell(monitor: &dyn Monitor, subject: &Subject, name: &str, deleted: Result<(), DaemonError>) {
     let object = subject.to_string();
     monitor.event(match deleted {
         Ok(()) => {
-            Event::Said { object, message: format!("removed {backup}, which an interrupted run left on the daemon") }
+            Event::Said { object, message: format!("removed {name}, which an interrupted run left on the daemon") }
         }
         Err(DaemonError::NotFound { .. }) => return,
         Err(error) => Event::Problem(Problem {
             object,
-            message: format!("{backup}, which an interrupted run left on the daemon, cannot be removed: {error}"),
+            message: format!("{name}, which an interrupted run left on the daemon, cannot be removed: {error}"),
         }),
     });
 }

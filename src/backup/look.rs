@@ -8,7 +8,7 @@ use std::path::Path;
 use crate::backup::arrival::Arrival;
 use crate::backup::space::Place;
 use crate::daemon::{
-    Bucket, BucketSummary, Daemon, DaemonError, Image, Instance, InstanceKind, Server, Status, Subject, Volume,
+    Bucket, BucketSummary, Daemon, DaemonError, Image, Instance, InstanceKind, Layout, Server, Status, Subject, Volume,
     VolumeContent, VolumeSummary,
 };
 use crate::point::Consistency;
@@ -118,8 +118,8 @@ impl Look {
         }
     }
 
-    /// What an export shows that began with this look and ended with `after`.
-    pub(super) fn consistency(&self, after: &Self) -> Consistency {
+    /// What an export in that layout shows that began with this look and ended with `after`.
+    pub(super) fn consistency(&self, after: &Self, layout: Layout) -> Consistency {
         let every = |holds: fn(&Status) -> bool| self.users().iter().chain(after.users()).all(holds);
         if matches!(self, Self::Bucket(_)) {
             // Its objects are read one after the other, and those who use it need no instance.
@@ -128,13 +128,21 @@ impl Look {
         if self.is_constant() || every(|status| *status == Status::Stopped) {
             return Consistency::Stopped;
         }
-        // These two drivers export files from a snapshot that they take.
-        let snapshots = matches!(self.driver(), Some("btrfs" | "zfs")) && !self.is_disk();
+        // These two drivers export files from a snapshot that they take, and streams of their own in any case.
+        let from_snapshot = !self.is_disk() || layout == Layout::Optimized;
+        let snapshots = matches!(self.driver(), Some("btrfs" | "zfs")) && from_snapshot;
         if snapshots || every(|status| matches!(status, Status::Stopped | Status::Frozen)) {
             Consistency::CrashConsistent
         } else {
             Consistency::Fuzzy
         }
+    }
+
+    /// Whether a snapshot of it costs next to nothing and holds up nobody. Of LVM it cannot be told whether its pool is
+    /// a thin one.
+    pub(super) fn has_cheap_snapshots(&self) -> bool {
+        let is_cheap = matches!(self.driver(), Some("btrfs" | "zfs" | "ceph"));
+        is_cheap && matches!(self, Self::Instance(_) | Self::Volume(..))
     }
 
     /// Whether nobody can write to it.

@@ -22,6 +22,7 @@ mod rate;
 mod run;
 mod sources;
 mod space;
+mod temporary;
 
 pub use accept::{Accepted, Acceptor, ExportIndex, ExportKind, Padding, Rejection};
 pub use attempt::{AttemptError, Fuzzy, StagingCheck};

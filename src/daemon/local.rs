@@ -28,8 +28,9 @@ use super::{
     Access, BackupEntry, Bucket, BucketListing, BucketSummary, Daemon, Export, ExportRequest, Image, ImageAlias,
     ImageListing, ImageSettings, ImportForm, ImportRequest, Instance, InstanceChange, Listing, Network, Packaging,
     Pool, Profile, Progress, Project, Script, Server, SocketHints, Staging, Subject, Summary, Volume, VolumeListing,
-    VolumeSummary, export, flavor,
+    VolumeSummary, export, flavor, snapshot,
 };
+use crate::clock::Timestamp;
 use crate::limits::{
     DAEMON_EDIT_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, MULTIPART_BOUNDARY_BYTES_MAX,
 };
@@ -61,6 +62,9 @@ pub struct LocalDaemon {
     server: OnceLock<Server>,
     pools: OnceLock<BTreeMap<String, String>>,
 }
+
+/// Projects that could not be read, and why.
+type Problems = Vec<(String, DaemonError)>;
 
 /// Runs its first argument for so many seconds as its second says. Neither product can end a command whose connection
 /// it was told not to keep, so that is left to a program which coreutils and busybox both have.
@@ -115,6 +119,25 @@ impl LocalDaemon {
         let target = Target::new(&["instances"])?.query("recursion", "1").project(project);
         let wires: Vec<WireInstance> = self.api.list(target, &object)?;
         Ok(wires.into_iter().map(|wire| wire.into_summary(project, |pool| self.driver(pool))).collect())
+    }
+
+    /// What every project that has its own finds in all pools; a project that cannot be read is told beside.
+    fn in_pools<T>(
+        &self,
+        feature: &str,
+        list: impl Fn(&str, &Pool) -> Result<Vec<T>, DaemonError>,
+    ) -> Result<(Vec<T>, Problems), DaemonError> {
+        let pools = self.pools()?;
+        let (mut found, mut problems) = (Vec::new(), Vec::new());
+        for project in self.projects()?.into_iter().filter(|project| !project.shares(feature)) {
+            let listed: Result<Vec<Vec<T>>, DaemonError> = pools.iter().map(|pool| list(&project.name, pool)).collect();
+            match listed {
+                Ok(listed) => found.extend(listed.into_iter().flatten()),
+                Err(error) if error.concerns_the_daemon() => return Err(error),
+                Err(error) => problems.push((project.name, error)),
+            }
+        }
+        Ok((found, problems))
     }
 
     fn list_volumes(&self, project: &str, pool: &Pool) -> Result<Vec<VolumeSummary>, DaemonError> {
@@ -239,24 +262,9 @@ impl Daemon for LocalDaemon {
     }
 
     fn volumes(&self) -> Result<VolumeListing, DaemonError> {
-        let mut listing = VolumeListing::default();
-        let pools = self.pools()?;
-        for project in self.projects()? {
-            if project.shares("features.storage.volumes") {
-                continue;
-            }
-            for pool in &pools {
-                match self.list_volumes(&project.name, pool) {
-                    Ok(volumes) => listing.volumes.extend(volumes),
-                    Err(error) if error.concerns_the_daemon() => return Err(error),
-                    Err(error) => {
-                        listing.problems.push((project.name, error));
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(listing)
+        let list = |project: &str, pool: &Pool| self.list_volumes(project, pool);
+        let (volumes, problems) = self.in_pools("features.storage.volumes", list)?;
+        Ok(VolumeListing { volumes, problems })
     }
 
     fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
@@ -279,27 +287,12 @@ impl Daemon for LocalDaemon {
     }
 
     fn buckets(&self) -> Result<BucketListing, DaemonError> {
-        let mut listing = BucketListing::default();
         if !self.known()?.has("storage_buckets") {
-            return Ok(listing);
+            return Ok(BucketListing::default());
         }
-        let pools = self.pools()?;
-        for project in self.projects()? {
-            if project.shares("features.storage.buckets") {
-                continue;
-            }
-            for pool in &pools {
-                match self.list_buckets(&project.name, pool) {
-                    Ok(buckets) => listing.buckets.extend(buckets),
-                    Err(error) if error.concerns_the_daemon() => return Err(error),
-                    Err(error) => {
-                        listing.problems.push((project.name, error));
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(listing)
+        let list = |project: &str, pool: &Pool| self.list_buckets(project, pool);
+        let (buckets, problems) = self.in_pools("features.storage.buckets", list)?;
+        Ok(BucketListing { buckets, problems })
     }
 
     fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
@@ -416,6 +409,18 @@ impl Daemon for LocalDaemon {
 
     fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
         export::delete_backup(&self.api, subject, backup)
+    }
+
+    fn snapshots(&self, subject: &Subject) -> Result<Vec<String>, DaemonError> {
+        snapshot::names(&self.api, subject)
+    }
+
+    fn take_snapshot(&self, subject: &Subject, name: &str, expires_at: Timestamp) -> Result<(), DaemonError> {
+        snapshot::take(&self.api, subject, name, expires_at)
+    }
+
+    fn delete_snapshot(&self, subject: &Subject, name: &str) -> Result<(), DaemonError> {
+        snapshot::delete(&self.api.for_cleanup(), subject, name)
     }
 
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError> {

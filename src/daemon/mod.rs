@@ -22,6 +22,7 @@ mod image;
 mod local;
 mod model;
 mod operation;
+mod snapshot;
 mod subject;
 #[cfg(test)]
 mod tests;
@@ -107,6 +108,16 @@ pub trait Daemon: Send + Sync {
 
     /// Deletes a backup; one that is gone already is no error.
     fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError>;
+
+    /// Names of the snapshots of an instance or a volume.
+    fn snapshots(&self, subject: &Subject) -> Result<Vec<String>, DaemonError>;
+
+    /// Makes a snapshot of an instance or a volume, without what is in memory. At that time the daemon deletes it by
+    /// itself.
+    fn take_snapshot(&self, subject: &Subject, name: &str, expires_at: Timestamp) -> Result<(), DaemonError>;
+
+    /// Deletes a snapshot, also when the user wants to stop; one that is gone already is no error.
+    fn delete_snapshot(&self, subject: &Subject, name: &str) -> Result<(), DaemonError>;
 
     /// Changes an instance's own configuration; what somebody else changes meanwhile stays. An empty change makes the
     /// daemon write its files anew, which an imported instance with snapshots needs before it can be recovered.

@@ -11,13 +11,13 @@ use serde_norway::Value;
 use crate::daemon::{Daemon, ImportRequest, Subject};
 use crate::id::{RandomError, random_bytes};
 use crate::limits::EXPORT_INDEX_BYTES_MAX;
-use crate::restore::description::Selection;
 use crate::restore::fetch::write_stream;
-use crate::restore::rewrite::INDEX_PATH;
 use crate::restore::steps::FetchError;
 use crate::restore::target::{Job, Lack, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::upload_through;
 use crate::restore::volume::require_surroundings;
+use crate::rewrite::description::Selection;
+use crate::rewrite::stream::INDEX_PATH;
 use crate::tar::{BLOCK_BYTES, Event, Splitter};
 
 /// Lengths of both halves of a key, as daemons choose them.

@@ -17,8 +17,8 @@ use crate::monitor::{Event, Monitor};
 use crate::point::Content;
 use crate::recipe::{ChunkRef, RecipeHasher};
 use crate::repo::{self, Fact, Reader, RepoError, Repository};
-use crate::restore::rewrite::Rewriter;
 use crate::restore::steps::{FetchError, Planned, Steps};
+use crate::rewrite::stream::Rewriter;
 
 static ZEROS: [u8; 64 * KIB] = [0; 64 * KIB];
 

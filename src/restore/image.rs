@@ -5,9 +5,9 @@
 
 use crate::daemon::{Daemon, DaemonError, Image, ImportForm, ImportRequest, Packaging, Subject};
 use crate::point::StreamForm;
-use crate::restore::description::Selection;
 use crate::restore::target::{Job, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::upload_as_it_is;
+use crate::rewrite::description::Selection;
 
 /// Restores a point of an image of that project.
 pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreError> {

@@ -12,15 +12,15 @@ use crate::daemon::{DaemonError, Flavor, ImportRequest, InstanceChange, Server, 
 use crate::id::{RandomError, random_bytes};
 use crate::limits::{IMPORT_INDEX_BYTES_MAX, IMPORT_KEYS_REFUSED_MAX};
 use crate::restore::attributes::IdMap;
-use crate::restore::description::{Edit, Identity, Index, Kind, Selection, is_address};
-use crate::restore::keys::{KeyRules, Origin, unknown_key};
 use crate::restore::replace::{self, MARKS, Swap};
-use crate::restore::rewrite::Rewrite;
 use crate::restore::surroundings::Surroundings;
 use crate::restore::target::{
     Conflict, IdentityChoice, Job, RestoreError, Restored, object, require_free, require_room,
 };
 use crate::restore::upload::upload;
+use crate::rewrite::description::{Edit, Identity, Index, Kind, Selection, is_address};
+use crate::rewrite::keys::{KeyRules, Origin, unknown_key};
+use crate::rewrite::stream::Rewrite;
 
 /// Restores a point of an instance of that project.
 pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreError> {

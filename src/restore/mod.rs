@@ -2,14 +2,11 @@
 
 mod attributes;
 mod bucket;
-mod description;
 mod export;
 mod fetch;
 mod image;
 mod instance;
-mod keys;
 mod replace;
-mod rewrite;
 mod steps;
 mod surroundings;
 mod target;
@@ -18,10 +15,10 @@ mod trial;
 mod upload;
 mod volume;
 
-pub use description::{DescriptionError, Maps, Selection};
+pub use crate::rewrite::description::{DescriptionError, Maps, Selection};
+pub use crate::rewrite::stream::RewriteError;
 pub use export::{Digest, ExportError, Exported, export};
 pub use fetch::write_stream;
-pub use rewrite::RewriteError;
 pub use steps::FetchError;
 pub use target::{Conflict, IdentityChoice, Lack, RestoreError, RestoreTarget, Restored, restore};
 #[cfg(any(test, feature = "testing"))]

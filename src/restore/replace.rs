@@ -17,8 +17,8 @@ use serde_json::Value;
 
 use crate::daemon::{DaemonError, InstanceChange, REPLACEMENT_PREFIX, REPLACES, Status, Subject, Summary, is_yes};
 use crate::id::random_bytes;
-use crate::restore::description::{Identity, Index};
 use crate::restore::target::{Job, RestoreError, object};
+use crate::rewrite::description::{Identity, Index};
 
 /// Marks in the configuration of an instance that takes, or took, another one's place: whose, what that one is called
 /// meanwhile, and by what cloud-init knows either, which every renaming changes.

@@ -10,7 +10,7 @@ use std::io;
 use crate::point::Content;
 use crate::recipe::{ChunkRef, RecipeHasher, Step};
 use crate::repo::{self, Reader, RepoError, Repository, Rows};
-use crate::restore::rewrite::{Machine, Output, RewriteError, Rewriter};
+use crate::rewrite::stream::{Machine, Output, RewriteError, Rewriter};
 use crate::tar::{Event, Splitter};
 
 /// Zeros that are pushed where they are no content.

@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::daemon::{DaemonError, Network, Pool, Profile, Subject};
-use crate::restore::description::{Edit, Index, Needs};
-use crate::restore::keys::KeyRules;
 use crate::restore::target::{Job, Lack, RestoreError};
+use crate::rewrite::description::{Edit, Index, Needs};
+use crate::rewrite::keys::KeyRules;
 
 /// What was seen of a server.
 pub(super) struct Surroundings {

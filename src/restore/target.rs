@@ -13,10 +13,10 @@ use crate::limits::{EXPORT_INDEX_BYTES_MAX, IMPORT_INDEX_BYTES_MAX};
 use crate::monitor::Monitor;
 use crate::point::{Point, StreamForm};
 use crate::repo::Repository;
-use crate::restore::description::{DescriptionError, Index, Kind, Maps, Selection};
-use crate::restore::rewrite::{INDEX_PATH, Rewrite, Rewriter};
 use crate::restore::steps::{FetchError, measure, read_member};
 use crate::restore::{bucket, image, instance, volume};
+use crate::rewrite::description::{DescriptionError, Index, Kind, Maps, Selection};
+use crate::rewrite::stream::{INDEX_PATH, Rewrite, Rewriter};
 use crate::source::SourceKind;
 
 /// Whether what is restored becomes somebody of its own.

@@ -7,9 +7,9 @@ use std::convert::Infallible;
 use crate::daemon::Flavor;
 use crate::id::{ChunkId, ID_BYTES};
 use crate::recipe::ChunkRef;
-use crate::restore::description::{Edit, Identity, Index, Maps, Selection};
-use crate::restore::keys::{KeyRules, Origin};
-use crate::restore::rewrite::{INDEX_PATH, Machine, Output, Rewrite, RewriteError, Rewriter};
+use crate::rewrite::description::{Edit, Identity, Index, Maps, Selection};
+use crate::rewrite::keys::{KeyRules, Origin};
+use crate::rewrite::stream::{INDEX_PATH, Machine, Output, Rewrite, RewriteError, Rewriter};
 use crate::tar::{Event, Splitter};
 
 /// What is made of an export.

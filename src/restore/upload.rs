@@ -9,9 +9,9 @@ use crate::limits::{PIECE_BYTES, UPLOAD_QUEUE_BYTES_MAX};
 use crate::monitor::Event;
 use crate::restore::attributes::{AttributesAsOnDisk, IdMap};
 use crate::restore::fetch::{write_rewritten, write_stream};
-use crate::restore::rewrite::Rewrite;
 use crate::restore::steps::FetchError;
 use crate::restore::target::{Job, RestoreError};
+use crate::rewrite::stream::Rewrite;
 
 /// Streams the point into the daemon's import, rewritten if it is to be. An error on our side reaches the daemon as a
 /// broken upload, never as the end of a short one. `len` is about how long it will be.

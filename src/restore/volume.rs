@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::daemon::{ImportForm, ImportRequest, Subject};
 use crate::point::StreamForm;
-use crate::restore::description::{Kind, Selection};
 use crate::restore::target::{Job, Lack, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::{upload, upload_as_it_is};
+use crate::rewrite::description::{Kind, Selection};
 
 /// Restores a point of a volume of that project and pool.
 pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restored, RestoreError> {

@@ -147,7 +147,7 @@ fn a_point_says_how_consistent_it_is() {
 #[test]
 fn a_running_machine_is_refused_until_a_fuzzy_point_is_allowed() {
     let machine = FakeInstance::virtual_machine("vm1", &noise(3, 50_000)).status("Running");
-    for driver in ["dir", "btrfs"] {
+    for driver in ["dir", "lvm"] {
         let (repository, daemon) = (new(), FakeDaemon::new(Flavor::Incus));
         daemon.add_pool("default", driver);
         daemon.add(&machine);
@@ -397,13 +397,18 @@ fn what_a_dead_session_left_is_removed_and_nothing_else() {
         leftover(&repository, killed.id()),
         leftover(&repository, summary.made[0].point),
     ];
+    let never = Timestamp::from_micros(1_900_000_000_000_000).unwrap();
     for name in kept.iter().chain(&over) {
-        daemon.add_backup("default", "web1", name);
-        daemon.add_backup("default", "db1", name);
+        for instance in ["web1", "db1"] {
+            daemon.add_backup("default", instance, name);
+            daemon.take_snapshot(&Subject::instance("default", instance), name, never).unwrap();
+        }
     }
     back_up(&repository, &daemon, &sources(&["db1"]), &unchecked(), host(&clock()), &Silent).unwrap();
-    for instance in ["web1", "db1"] {
+    for (instance, own) in [("web1", vec!["s0".to_owned()]), ("db1", vec![])] {
         assert_eq!(backups(&daemon, instance), kept);
+        let snapshots = daemon.snapshots(&Subject::instance("default", instance)).unwrap();
+        assert_eq!(snapshots, [&own[..], &kept[..]].concat());
     }
 }
 

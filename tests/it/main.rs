@@ -16,4 +16,5 @@ mod replace;
 mod round_trip;
 mod runs;
 mod spec;
+mod temporary;
 mod vectors;

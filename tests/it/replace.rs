@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use holdall::backup::{BackupOptions, Selection, StagingCheck, back_up};
+use holdall::clock::Timestamp;
 use holdall::daemon::fake::{FakeDaemon, FakeInstance};
 use holdall::daemon::{
     BackupEntry, Bucket, BucketListing, Daemon, DaemonError, Export, ExportRequest, Flavor, Image, ImageAlias,
@@ -258,6 +259,15 @@ impl Daemon for Dying {
     }
     fn delete_backup(&self, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
         self.change(|inner| inner.delete_backup(subject, backup))
+    }
+    fn snapshots(&self, subject: &Subject) -> Result<Vec<String>, DaemonError> {
+        self.ask(|inner| inner.snapshots(subject))
+    }
+    fn take_snapshot(&self, subject: &Subject, name: &str, expires_at: Timestamp) -> Result<(), DaemonError> {
+        self.change(|inner| inner.take_snapshot(subject, name, expires_at))
+    }
+    fn delete_snapshot(&self, subject: &Subject, name: &str) -> Result<(), DaemonError> {
+        self.change(|inner| inner.delete_snapshot(subject, name))
     }
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError> {
         self.change(|inner| inner.update_instance(project, name, change))

@@ -5,6 +5,7 @@
 //! can compare. Clones share one state.
 
 mod others;
+mod snapshots;
 mod stream;
 mod tarball;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use super::{
     ImageSettings, ImportRequest, Instance, InstanceChange, Listing, Mode, Network, Pool, Profile, Progress, Project,
     Route, Script, Server, Staging, Subject, Volume, VolumeListing,
 };
+use crate::clock::Timestamp;
 
 /// What goes wrong during one attempt at an export or an import.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +103,8 @@ struct Kept {
     snapshots: Vec<Value>,
     export: Vec<u8>,
     export_instance_only: Vec<u8>,
+    /// What it was made of; none of one that was imported.
+    made_of: Option<FakeInstance>,
 }
 
 /// A daemon in memory. An Incus streams exports directly, an LXD stages them.
@@ -139,12 +143,7 @@ impl FakeDaemon {
     /// Adds an instance, and its project with a profile `default` if that is new.
     pub fn add(&self, instance: &FakeInstance) {
         self.add_project(instance.text("project"));
-        let kept = Kept {
-            object: Value::Object(instance.object.clone()),
-            snapshots: instance.snapshots.clone(),
-            export: instance.export(),
-            export_instance_only: instance.export_instance_only(),
-        };
+        let kept = Kept::of(instance.clone());
         let key = (instance.text("project").to_owned(), instance.text("name").to_owned());
         self.state().instances.insert(key, kept);
     }
@@ -481,6 +480,18 @@ impl Daemon for FakeDaemon {
         Ok(())
     }
 
+    fn snapshots(&self, subject: &Subject) -> Result<Vec<String>, DaemonError> {
+        self.state().snapshots(subject)
+    }
+
+    fn take_snapshot(&self, subject: &Subject, name: &str, expires_at: Timestamp) -> Result<(), DaemonError> {
+        self.state().take_snapshot(subject, name, expires_at)
+    }
+
+    fn delete_snapshot(&self, subject: &Subject, name: &str) -> Result<(), DaemonError> {
+        self.state().delete_snapshot(subject, name)
+    }
+
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError> {
         let mut state = self.state();
         state.call("update", project, name);
@@ -660,5 +671,5 @@ fn unpack(request: &ImportRequest, bytes: &[u8]) -> Result<Kept, String> {
     for snapshot in &mut snapshots {
         set(snapshot, "expires_at", NEVER.into());
     }
-    Ok(Kept { object, snapshots, export: bytes.to_vec(), export_instance_only: bytes.to_vec() })
+    Ok(Kept { object, snapshots, export: bytes.to_vec(), export_instance_only: bytes.to_vec(), made_of: None })
 }

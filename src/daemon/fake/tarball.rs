@@ -26,6 +26,8 @@ pub struct FakeInstance {
     pub(super) snapshots: Vec<Value>,
     files: BTreeMap<String, Vec<u8>>,
     image: Option<Vec<u8>>,
+    /// What is read of the image while it changes.
+    torn_image: Option<Vec<u8>>,
 }
 
 impl FakeInstance {
@@ -39,7 +41,7 @@ impl FakeInstance {
             "project": "default", "stateful": false, "status": "Stopped", "status_code": 102, "type": "container",
         });
         let object = object.as_object().cloned().unwrap_or_default();
-        Self { object, snapshots: Vec::new(), files: BTreeMap::new(), image: None }
+        Self { object, snapshots: Vec::new(), files: BTreeMap::new(), image: None, torn_image: None }
     }
 
     /// A virtual machine with that disk.
@@ -47,6 +49,12 @@ impl FakeInstance {
         let mut machine = Self::container(name).with("type", "virtual-machine");
         machine.image = Some(disk.to_vec());
         machine
+    }
+
+    /// With a disk of which an export reads that, for it changes meanwhile; its snapshots hold the disk itself.
+    pub fn torn(mut self, disk: &[u8]) -> Self {
+        self.torn_image = Some(disk.to_vec());
+        self
     }
 
     /// In another project.
@@ -102,6 +110,12 @@ impl FakeInstance {
             "expires_at": expires_at.unwrap_or(NEVER), "last_used_at": NEVER, "name": name,
             "profiles": field("profiles"), "size": -1, "stateful": false,
         }));
+        self
+    }
+
+    /// Without one of its snapshots.
+    pub(super) fn without_snapshot(mut self, name: &str) -> Self {
+        self.snapshots.retain(|snapshot| snapshot.get("name").and_then(Value::as_str) != Some(name));
         self
     }
 
@@ -203,7 +217,9 @@ impl FakeInstance {
             }
             append(tar, &format!("{below}/{path}"), EntryType::Regular, 0o644, content)?;
         }
-        if let Some(image) = &self.image {
+        let is_torn = !root.contains("-snapshots/");
+        let torn = self.torn_image.as_ref().filter(|_| is_torn);
+        if let Some(image) = torn.or(self.image.as_ref()) {
             append(tar, &format!("{root}.img"), EntryType::Regular, 0o600, image)?;
         }
         Ok(())

@@ -80,7 +80,7 @@ const RENAMED: &[(&str, &str)] =
 
 /// What becomes of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Rule {
+pub(crate) enum Rule {
     Keep,
     Rename(&'static str),
     Drop,
@@ -88,7 +88,7 @@ pub(super) enum Rule {
 
 /// Where an export comes from, as seen from a daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(crate) enum Origin {
     /// The same product in the same version: what it wrote it reads.
     Same,
     /// Anything else, or unknown.
@@ -97,7 +97,7 @@ pub(super) enum Origin {
 
 /// The rules of one daemon.
 #[derive(Debug, Clone)]
-pub(super) struct KeyRules {
+pub(crate) struct KeyRules {
     flavor: Flavor,
     origin: Origin,
     catalogue: Option<BTreeSet<String>>,
@@ -107,22 +107,22 @@ pub(super) struct KeyRules {
 
 impl KeyRules {
     /// The rules for what comes from there. `catalogue` is what the daemon says itself.
-    pub(super) fn new(server: &Server, origin: Origin, catalogue: Option<BTreeSet<String>>) -> Self {
+    pub(crate) fn new(server: &Server, origin: Origin, catalogue: Option<BTreeSet<String>>) -> Self {
         Self { flavor: server.flavor, origin, catalogue, refused: BTreeSet::new() }
     }
 
     /// The rules of a daemon of which nothing is known but its product.
     #[cfg(any(test, feature = "testing"))]
-    pub(super) fn of(flavor: Flavor, origin: Origin) -> Self {
+    pub(crate) fn of(flavor: Flavor, origin: Origin) -> Self {
         Self { flavor, origin, catalogue: None, refused: BTreeSet::new() }
     }
 
     /// Whether the key was not known to be refused.
-    pub(super) fn learn(&mut self, key: &str) -> bool {
+    pub(crate) fn learn(&mut self, key: &str) -> bool {
         self.refused.insert(key.to_owned())
     }
 
-    pub(super) fn rule(&self, key: &str) -> Rule {
+    pub(crate) fn rule(&self, key: &str) -> Rule {
         if self.refused.contains(key) {
             return Rule::Drop;
         }
@@ -173,7 +173,7 @@ fn matches(pattern: &str, key: &str) -> bool {
 }
 
 /// The key that a daemon's words say it does not know.
-pub(super) fn unknown_key(words: &str) -> Option<&str> {
+pub(crate) fn unknown_key(words: &str) -> Option<&str> {
     let (_, behind) = words.split_once("Unknown configuration key: ")?;
     let key = behind.split_whitespace().next()?.trim_matches(|c| matches!(c, '"' | '\'' | ',' | ';'));
     (!key.is_empty()).then_some(key)

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_norway::{Mapping, Value};
 
-use crate::restore::keys::{KeyRules, Rule};
+use crate::rewrite::keys::{KeyRules, Rule};
 
 /// How daemons write "never".
 const NEVER: &str = "0001-01-01";
@@ -28,11 +28,13 @@ pub enum Selection {
     NoSnapshots,
     /// One of the daemon's snapshots, as if it were the main volume.
     Snapshot(String),
+    /// All of it, but what one of the snapshots holds stands in the place of what the main volume holds.
+    Promoted(String),
 }
 
 /// Which kind of export it is: where its trees are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Container,
     VirtualMachine,
     /// A custom volume, of files or a block device.
@@ -40,7 +42,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    pub(super) fn main(self) -> &'static str {
+    pub(crate) fn main(self) -> &'static str {
         match self {
             Self::Container => "backup/container",
             Self::VirtualMachine => "backup/virtual-machine",
@@ -48,7 +50,7 @@ impl Kind {
         }
     }
 
-    pub(super) fn snapshots(self) -> &'static str {
+    pub(crate) fn snapshots(self) -> &'static str {
         match self {
             Self::Container => "backup/snapshots/",
             Self::VirtualMachine => "backup/virtual-machine-snapshots/",
@@ -70,7 +72,7 @@ pub struct Maps {
 
 /// An identity of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub uuid: String,
     /// By which cloud-init tells that this is another machine.
     pub cloud_init: String,
@@ -78,7 +80,7 @@ pub(super) struct Identity {
 
 /// What to make of a description.
 #[derive(Debug, Clone)]
-pub(super) struct Edit<'e> {
+pub(crate) struct Edit<'e> {
     pub maps: &'e Maps,
     /// Devices to leave out.
     pub without: &'e BTreeSet<String>,
@@ -120,7 +122,7 @@ fn present(snapshots: &[String]) -> String {
 
 /// What an instance wants of its server, by its own devices and those of its snapshots.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Needs {
+pub(crate) struct Needs {
     pub profiles: BTreeSet<String>,
     pub networks: BTreeSet<String>,
     /// Interfaces of the host, with the device that wants each.
@@ -131,13 +133,13 @@ pub(super) struct Needs {
 
 /// An index of version 1.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Index {
+pub(crate) struct Index {
     fields: Mapping,
     was_version_2: bool,
 }
 
 impl Index {
-    pub(super) fn parse(yaml: &[u8]) -> Result<Self, DescriptionError> {
+    pub(crate) fn parse(yaml: &[u8]) -> Result<Self, DescriptionError> {
         let fields: Mapping = serde_norway::from_slice(yaml).map_err(|error| {
             let reason = error.to_string();
             DescriptionError::Unreadable { reason: reason.lines().next().unwrap_or_default().to_owned() }
@@ -151,12 +153,12 @@ impl Index {
         Ok(index)
     }
 
-    pub(super) fn was_version_2(&self) -> bool {
+    pub(crate) fn was_version_2(&self) -> bool {
         self.was_version_2
     }
 
     /// `None` for a bucket, and for what nobody knows yet.
-    pub(super) fn kind(&self) -> Option<Kind> {
+    pub(crate) fn kind(&self) -> Option<Kind> {
         match text(&self.fields, "type") {
             None | Some("" | "container") => Some(Kind::Container),
             Some("virtual-machine") => Some(Kind::VirtualMachine),
@@ -166,26 +168,26 @@ impl Index {
     }
 
     /// Names of the daemon's snapshots in the export, oldest first.
-    pub(super) fn snapshots(&self) -> Vec<String> {
+    pub(crate) fn snapshots(&self) -> Vec<String> {
         let names = self.fields.get("snapshots").and_then(Value::as_sequence).into_iter().flatten();
         names.filter_map(Value::as_str).map(str::to_owned).collect()
     }
 
     /// Whether disks of other volumes are part of the export, as Incus makes them.
-    pub(super) fn has_dependents(&self) -> bool {
+    pub(crate) fn has_dependents(&self) -> bool {
         let volumes = self.config().and_then(|config| config.get("dependent_volumes"));
         volumes.and_then(Value::as_sequence).is_some_and(|volumes| !volumes.is_empty())
     }
 
     /// The pool of the root disk, by the instance's own words or the index's.
-    pub(super) fn root_pool(&self) -> Option<&str> {
+    pub(crate) fn root_pool(&self) -> Option<&str> {
         let devices = self.main().and_then(|main| main.get("expanded_devices")).and_then(Value::as_mapping);
         let root = devices.and_then(|devices| devices.values().filter_map(Value::as_mapping).find(|one| is_root(one)));
         root.and_then(|root| text(root, "pool")).or_else(|| text(&self.fields, "pool"))
     }
 
     /// What would make another instance this one's twin: its uuid and its addresses.
-    pub(super) fn identity(&self) -> (Option<&str>, BTreeSet<&str>) {
+    pub(crate) fn identity(&self) -> (Option<&str>, BTreeSet<&str>) {
         let config = self.main().and_then(|main| main.get("config")).and_then(Value::as_mapping);
         let uuid = config.and_then(|config| text(config, "volatile.uuid"));
         let of_config = config.into_iter().flatten().filter_map(|(key, value)| {
@@ -198,18 +200,18 @@ impl Index {
     }
 
     /// A value of the main object's own configuration.
-    pub(super) fn config_of_main(&self, key: &str) -> Option<&str> {
+    pub(crate) fn config_of_main(&self, key: &str) -> Option<&str> {
         text(self.main()?.get("config")?.as_mapping()?, key)
     }
 
     /// The keys of the main object's own configuration.
-    pub(super) fn keys_of_main(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn keys_of_main(&self) -> impl Iterator<Item = &str> {
         let config = self.main().and_then(|main| main.get("config")).and_then(Value::as_mapping);
         config.into_iter().flat_map(Mapping::keys).filter_map(Value::as_str)
     }
 
     /// Snapshots that expire, and when.
-    pub(super) fn expiries(&self) -> Vec<(String, String)> {
+    pub(crate) fn expiries(&self) -> Vec<(String, String)> {
         let snapshots = self.described_snapshots().filter_map(|snapshot| {
             let expires = text(snapshot, "expires_at").filter(|at| !at.is_empty() && !at.starts_with(NEVER))?;
             Some((text(snapshot, "name")?.to_owned(), expires.to_owned()))
@@ -218,11 +220,11 @@ impl Index {
     }
 
     /// A key of the configuration of the main object and its snapshots.
-    pub(super) fn values_of<'i>(&'i self, key: &'i str) -> impl Iterator<Item = &'i str> {
+    pub(crate) fn values_of<'i>(&'i self, key: &'i str) -> impl Iterator<Item = &'i str> {
         self.objects().filter_map(move |object| text(object.get("config")?.as_mapping()?, key))
     }
 
-    pub(super) fn needs(&self) -> Needs {
+    pub(crate) fn needs(&self) -> Needs {
         let mut needs = Needs::default();
         for object in self.objects() {
             let profiles = object.get("profiles").and_then(Value::as_sequence).into_iter().flatten();
@@ -248,7 +250,7 @@ impl Index {
     }
 
     /// Devices that the instance had from its profiles, by name.
-    pub(super) fn inherited_devices(&self) -> BTreeSet<&str> {
+    pub(crate) fn inherited_devices(&self) -> BTreeSet<&str> {
         let names = |key: &str| -> BTreeSet<&str> {
             let devices = self.main().and_then(|main| main.get(key)).and_then(Value::as_mapping);
             devices.into_iter().flat_map(Mapping::keys).filter_map(Value::as_str).collect()
@@ -258,28 +260,44 @@ impl Index {
     }
 
     /// Whether the device of this name is the disk that the instance runs from.
-    pub(super) fn is_root(&self, name: &str) -> bool {
+    pub(crate) fn is_root(&self, name: &str) -> bool {
         let devices = self.main().and_then(|main| main.get("expanded_devices")).and_then(Value::as_mapping);
         devices.and_then(|devices| devices.get(name)).and_then(Value::as_mapping).is_some_and(is_root)
     }
 
     /// Whether the instance or a snapshot has a device of its own that is called so.
-    pub(super) fn has_device(&self, name: &str) -> bool {
+    pub(crate) fn has_device(&self, name: &str) -> bool {
         self.objects().any(|object| {
             object.get("devices").and_then(Value::as_mapping).is_some_and(|devices| devices.contains_key(name))
         })
     }
 
     /// The index of what is wanted of the export.
-    pub(super) fn select(&self, selection: &Selection) -> Result<Self, DescriptionError> {
+    pub(crate) fn select(&self, selection: &Selection) -> Result<Self, DescriptionError> {
         let mut selected = self.clone();
+        let absent = |name: &String| DescriptionError::NoSnapshot { name: name.clone(), snapshots: self.snapshots() };
         match selection {
             Selection::Whole => return Ok(selected),
             Selection::NoSnapshots => {}
             Selection::Snapshot(name) => {
                 if !self.snapshots().contains(name) || selected.promote(name).is_none() {
-                    return Err(DescriptionError::NoSnapshot { name: name.clone(), snapshots: self.snapshots() });
+                    return Err(absent(name));
                 }
+            }
+            Selection::Promoted(name) => {
+                let mut left = self.snapshots();
+                left.retain(|snapshot| snapshot != name);
+                if left.len() == self.snapshots().len() {
+                    return Err(absent(name));
+                }
+                // What the main object says of itself goes on being true.
+                if left.is_empty() {
+                    selected.fields.shift_remove("snapshots");
+                } else {
+                    selected.fields.insert("snapshots".into(), left.into_iter().map(Value::from).collect());
+                }
+                selected.forget_absent_snapshots();
+                return Ok(selected);
             }
         }
         selected.fields.shift_remove("snapshots");
@@ -291,7 +309,7 @@ impl Index {
     }
 
     /// Makes the changes; returns what has to be told about them.
-    pub(super) fn edit(&mut self, edit: &Edit<'_>) -> Vec<String> {
+    pub(crate) fn edit(&mut self, edit: &Edit<'_>) -> Vec<String> {
         let (mut dropped, mut renamed) = (BTreeSet::new(), BTreeSet::new());
         let Some(config) = self.config_mut() else { return Vec::new() };
         if let Some(main) = config.get_mut("container").and_then(Value::as_mapping_mut) {
@@ -316,12 +334,12 @@ impl Index {
     }
 
     /// The text of the index.
-    pub(super) fn to_yaml(&self) -> Result<String, DescriptionError> {
+    pub(crate) fn to_yaml(&self) -> Result<String, DescriptionError> {
         yaml(&self.fields)
     }
 
     /// The text of the `backup.yaml` that says the same.
-    pub(super) fn description(&self) -> Result<String, DescriptionError> {
+    pub(crate) fn description(&self) -> Result<String, DescriptionError> {
         self.config().map_or(Err(DescriptionError::Absent), yaml)
     }
 
@@ -520,7 +538,7 @@ fn edit_device(device: &mut Mapping, edit: &Edit<'_>) {
 }
 
 /// Whether a key holds the address of an interface.
-pub(super) fn is_address(key: &str) -> bool {
+pub(crate) fn is_address(key: &str) -> bool {
     key.starts_with("volatile.") && key.ends_with(".hwaddr")
 }
 
@@ -555,7 +573,7 @@ fn yaml(fields: &Mapping) -> Result<String, DescriptionError> {
 mod tests {
     use super::*;
     use crate::daemon::Flavor;
-    use crate::restore::keys::Origin;
+    use crate::rewrite::keys::Origin;
 
     const VERSION_2: &str = "
 name: web1

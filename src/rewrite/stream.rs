@@ -6,14 +6,14 @@
 //! It holds the headers of one member and what nobody has taken yet. Content may go by unseen, as a reference.
 
 use crate::recipe::ChunkRef;
-use crate::restore::description::{DescriptionError, Index, Kind, Selection};
+use crate::rewrite::description::{DescriptionError, Index, Kind, Selection};
 use crate::tar::{self, BLOCK_BYTES, Ending, Event, Member, MemberKind, Splitter};
 
 /// Path of the index inside every export.
-pub(super) const INDEX_PATH: &[u8] = b"backup/index.yaml";
+pub(crate) const INDEX_PATH: &[u8] = b"backup/index.yaml";
 
 /// Takes a stream step by step.
-pub(super) trait Machine {
+pub(crate) trait Machine {
     /// Bytes that are known.
     fn push(&mut self, bytes: &[u8]) -> Result<(), RewriteError>;
 
@@ -49,7 +49,7 @@ pub enum RewriteError {
 
 /// What is to come of a stream.
 #[derive(Debug, Clone)]
-pub(super) struct Rewrite {
+pub(crate) struct Rewrite {
     pub kind: Kind,
     pub selection: Selection,
     /// The new `backup/index.yaml`.
@@ -62,7 +62,7 @@ pub(super) struct Rewrite {
 
 impl Rewrite {
     /// Makes a stream say this of itself.
-    pub(super) fn new(
+    pub(crate) fn new(
         kind: Kind,
         selection: Selection,
         index: &Index,
@@ -78,14 +78,14 @@ impl Rewrite {
 
 /// A piece of the new stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Output {
+pub(crate) enum Output {
     Bytes(Vec<u8>),
     Chunk(ChunkRef),
     Zeros(u64),
 }
 
 /// Rewrites one stream. After an error it has lost its place and must be dropped.
-pub(super) struct Rewriter {
+pub(crate) struct Rewriter {
     splitter: Splitter,
     editor: Editor,
 }
@@ -115,7 +115,7 @@ enum Fate {
 }
 
 impl Rewriter {
-    pub(super) fn new(rewrite: Rewrite) -> Result<Self, RewriteError> {
+    pub(crate) fn new(rewrite: Rewrite) -> Result<Self, RewriteError> {
         let Rewrite { kind, selection, index, description, mtime_seconds } = rewrite;
         let mut editor = Editor {
             kind,
@@ -134,12 +134,12 @@ impl Rewriter {
     }
 
     /// What is ready to be written.
-    pub(super) fn take(&mut self) -> Vec<Output> {
+    pub(crate) fn take(&mut self) -> Vec<Output> {
         std::mem::take(&mut self.editor.out)
     }
 
     /// The stream is over: what remains of the new one, if the old one was whole.
-    pub(super) fn finish(self) -> Result<Vec<Output>, RewriteError> {
+    pub(crate) fn finish(self) -> Result<Vec<Output>, RewriteError> {
         let Self { splitter, mut editor } = self;
         let ending = splitter.finish(&mut |event| editor.event(event))?;
         if !matches!(ending, Ending::Complete { .. }) {
@@ -147,7 +147,9 @@ impl Rewriter {
         }
         if !editor.main_seen || editor.description.is_some() {
             let path = match &editor.selection {
-                Selection::Snapshot(name) => format!("{}{name}", editor.kind.snapshots()),
+                Selection::Snapshot(name) | Selection::Promoted(name) => {
+                    format!("{}{name}", editor.kind.snapshots())
+                }
                 Selection::Whole | Selection::NoSnapshots => editor.kind.main().to_owned(),
             };
             return Err(RewriteError::NoTree { path: tar::display(path.as_bytes()).to_string() });
@@ -261,9 +263,12 @@ impl Editor {
             _ if is_main && is_description(path) => Some(Fate::Leave),
             Selection::NoSnapshots if is_snapshot => Some(Fate::Leave),
             Selection::Whole | Selection::NoSnapshots => Some(Fate::Keep),
-            Selection::Snapshot(name) => {
+            Selection::Snapshot(name) | Selection::Promoted(name) => {
                 let from = [self.kind.snapshots().as_bytes(), name.as_bytes()].concat();
-                let Some(rest) = in_tree(path, &from, member.kind) else { return Some(Fate::Leave) };
+                let Some(rest) = in_tree(path, &from, member.kind) else {
+                    let stays = matches!(self.selection, Selection::Promoted(_)) && !is_main;
+                    return Some(if stays { Fate::Keep } else { Fate::Leave });
+                };
                 let new_path = [main, rest].concat();
                 if is_description(&new_path) {
                     return Some(Fate::Leave);
