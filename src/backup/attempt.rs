@@ -84,8 +84,8 @@ pub enum AttemptError {
     },
     /// A running virtual machine whose disk can only be read while it writes.
     #[error(
-        "The virtual machine runs, and its disk can only be read while it changes; stop it, or use --allow-fuzzy \
-         for a point that may not boot"
+        "The virtual machine runs, and its disk can only be read while it changes, for snapshots in its storage pool \
+         are not known to be cheap; stop it, or use --allow-fuzzy for a point that may not boot"
     )]
     FuzzyDisk,
     /// Files that can only be read while they change.
@@ -238,13 +238,8 @@ fn make(
     let proof = arrival.judge(&arrived).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
-    let mut remarks = compare(&subject, &before, &after, &proof)?;
-    let consistency = if from_snapshot {
-        remarks.push("It was read from a temporary snapshot, for it ran".to_owned());
-        Consistency::CrashConsistent
-    } else {
-        before.consistency(&after, layout)
-    };
+    let remarks = compare(&subject, &before, &after, &proof)?;
+    let consistency = if from_snapshot { Consistency::Snapshot } else { before.consistency(&after, layout) };
     refuse_fuzzy(&before, consistency, circumstances.options.fuzzy)?;
     Ok(Point {
         run: bench.id,
@@ -256,7 +251,7 @@ fn make(
         form: proof.form,
         original: arrived.original,
         consistency,
-        remarks: fit(remarks),
+        remarks,
         set: circumstances.set(source),
         description: before.into_json(),
         content: arrived.recorded.content,
@@ -359,7 +354,7 @@ fn compare(subject: &Subject, before: &Look, after: &Look, proof: &Proof) -> Res
     {
         remarks.push(format!("The instance went from {earlier} to {now}"));
     }
-    Ok(remarks)
+    Ok(fit(remarks))
 }
 
 /// Cuts remarks to what a point can hold, so that it can be read again.

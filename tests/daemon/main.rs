@@ -10,6 +10,7 @@ mod lab;
 mod machines;
 mod nightly;
 mod product;
+mod running;
 mod tree;
 mod volumes;
 

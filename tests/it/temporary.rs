@@ -84,8 +84,7 @@ fn a_running_machine_is_saved_as_it_was_at_one_moment() {
             let summary = run(&repository, &daemon, &unchecked());
             assert_eq!((summary.failed, summary.made.len()), (vec![], 1));
             let point = only_point(&repository);
-            assert_eq!(point.consistency, Consistency::CrashConsistent);
-            assert_eq!(point.remarks, ["It was read from a temporary snapshot, for it ran"]);
+            assert_eq!((point.consistency, point.remarks.len()), (Consistency::Snapshot, 0));
             let stored = export_bytes(&repository, &point);
             assert!(members(&stored) == members(&machine().export()));
             assert_eq!((snapshots(&daemon, "vm1"), verbs(&daemon).len()), (vec!["s0".to_owned()], 3));
@@ -139,7 +138,7 @@ fn nothing_is_made_where_it_is_not_needed_or_not_cheap() {
         ("btrfs", machine(), unchecked(), Some(Consistency::Stopped), false),
         ("btrfs", container(), refusing.clone(), Some(Consistency::CrashConsistent), false),
         ("ceph", container(), unchecked(), Some(Consistency::Fuzzy), false),
-        ("ceph", container(), refusing.clone(), Some(Consistency::CrashConsistent), true),
+        ("ceph", container(), refusing.clone(), Some(Consistency::Snapshot), true),
         ("dir", container(), refusing.clone(), None, false),
         ("dir", running(), unchecked(), None, false),
         // The driver's own streams hold what a snapshot held.

@@ -151,7 +151,8 @@ pub struct Backup {
     /// Accept a running virtual machine whose disk changes while it is read
     #[arg(long, conflicts_with = "consistent")]
     pub allow_fuzzy: bool,
-    /// Refuse what can only be read while it changes, running containers on plain directories, too
+    /// Refuse what can only be read while it changes, running containers on plain directories, too; read it from a
+    /// temporary snapshot where that is cheap
     #[arg(long)]
     pub consistent: bool,
     /// Take the storage driver's own streams, which go back into a pool of the same driver only
