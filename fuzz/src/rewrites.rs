@@ -17,7 +17,8 @@ pub fn rewrite(data: &[u8]) {
     let flavor = if chosen & 2 == 0 { Flavor::Lxd } else { Flavor::Incus };
     let mut trial = Trial {
         selection: match chosen >> 2 & 3 {
-            0 | 1 => Selection::Whole,
+            0 => Selection::Whole,
+            1 => Selection::Promoted("s0".to_owned()),
             2 => Selection::NoSnapshots,
             _ => Selection::Snapshot("s0".to_owned()),
         },

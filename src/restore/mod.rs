@@ -10,16 +10,14 @@ mod replace;
 mod steps;
 mod surroundings;
 mod target;
-#[cfg(any(test, feature = "testing"))]
-mod trial;
 mod upload;
 mod volume;
 
 pub use crate::rewrite::description::{DescriptionError, Maps, Selection};
 pub use crate::rewrite::stream::RewriteError;
+#[cfg(any(test, feature = "testing"))]
+pub use crate::rewrite::trial::{Trial, rewritten};
 pub use export::{Digest, ExportError, Exported, export};
 pub use fetch::write_stream;
 pub use steps::FetchError;
 pub use target::{Conflict, IdentityChoice, Lack, RestoreError, RestoreTarget, Restored, restore};
-#[cfg(any(test, feature = "testing"))]
-pub use trial::{Trial, rewritten};

@@ -6,3 +6,5 @@
 pub(crate) mod description;
 pub(crate) mod keys;
 pub(crate) mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod trial;

@@ -1,5 +1,4 @@
-//! A restore's rewriting over bytes in memory, by the same functions as on the way into a daemon: for tests and
-//! fuzzing.
+//! Rewriting over bytes in memory, by the same functions as on the way into a daemon: for tests and fuzzing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -162,8 +161,10 @@ mod tests {
         entries.collect()
     }
 
-    const SELECTIONS: fn() -> [Selection; 3] =
-        || [Selection::Whole, Selection::NoSnapshots, Selection::Snapshot("s1".to_owned())];
+    const SELECTIONS: fn() -> [Selection; 4] = || {
+        let s1 = || "s1".to_owned();
+        [Selection::Whole, Selection::NoSnapshots, Selection::Snapshot(s1()), Selection::Promoted(s1())]
+    };
 
     #[test]
     fn in_whatever_pieces_it_comes_the_same_comes_out() {
