@@ -60,6 +60,14 @@ impl SourceKind {
             Self::File | Self::Directory | Self::Server => (None, None),
         }
     }
+
+    /// The cluster member, where one is said.
+    fn member(&self) -> Option<&str> {
+        match self {
+            Self::Volume { member, .. } | Self::Bucket { member, .. } => member.as_deref(),
+            _ => None,
+        }
+    }
 }
 
 /// One thing that can be backed up.
@@ -83,13 +91,13 @@ impl Source {
         Self { server: server.to_owned(), kind, name: name.to_owned() }
     }
 
-    /// A custom volume of a server that is no cluster.
+    /// A custom volume of a server that is no cluster, or on a pool that all members share.
     pub fn volume(server: &str, project: &str, pool: &str, name: &str) -> Self {
         let kind = SourceKind::Volume { project: project.to_owned(), pool: pool.to_owned(), member: None };
         Self { server: server.to_owned(), kind, name: name.to_owned() }
     }
 
-    /// A bucket of a server that is no cluster.
+    /// A bucket of a server that is no cluster, or on a pool that all members share.
     pub fn bucket(server: &str, project: &str, pool: &str, name: &str) -> Self {
         let kind = SourceKind::Bucket { project: project.to_owned(), pool: pool.to_owned(), member: None };
         Self { server: server.to_owned(), kind, name: name.to_owned() }
@@ -104,6 +112,20 @@ impl Source {
     /// A file by the name that the user gave.
     pub fn file(name: &str) -> Self {
         Self { server: String::new(), kind: SourceKind::File, name: name.to_owned() }
+    }
+
+    /// The same where it lies on a cluster member of its own; only volumes and buckets do.
+    #[must_use]
+    pub fn on_member(mut self, name: Option<&str>) -> Self {
+        if let SourceKind::Volume { member, .. } | SourceKind::Bucket { member, .. } = &mut self.kind {
+            *member = name.map(str::to_owned);
+        }
+        self
+    }
+
+    /// The cluster member that it lies on, where the same name may stand for another thing elsewhere.
+    pub fn member(&self) -> Option<&str> {
+        self.kind.member()
     }
 
     /// The project, where the kind has one.
@@ -206,7 +228,7 @@ impl Source {
 pub struct Selector {
     /// The server, where it was named.
     pub server: Option<String>,
-    /// Kind and place; a member is never named.
+    /// Kind and place; without a member it may lie on any.
     pub kind: SourceKind,
     /// The daemon's name for it.
     pub name: String,
@@ -215,18 +237,11 @@ pub struct Selector {
 impl Selector {
     /// Whether `source` is meant.
     pub fn matches(&self, source: &Source) -> bool {
-        let place = |kind: &SourceKind| match kind {
-            SourceKind::Volume { project, pool, .. } => {
-                SourceKind::Volume { project: project.clone(), pool: pool.clone(), member: None }
-            }
-            SourceKind::Bucket { project, pool, .. } => {
-                SourceKind::Bucket { project: project.clone(), pool: pool.clone(), member: None }
-            }
-            other => other.clone(),
-        };
         self.server.as_ref().is_none_or(|server| *server == source.server)
             && self.name == source.name
-            && place(&self.kind) == place(&source.kind)
+            && std::mem::discriminant(&self.kind) == std::mem::discriminant(&source.kind)
+            && self.kind.place() == source.kind.place()
+            && self.kind.member().is_none_or(|member| source.member() == Some(member))
     }
 
     /// The source on a given server.
@@ -257,9 +272,12 @@ impl fmt::Display for Selector {
                     write!(f, "{project}/")?;
                 }
             }
-            SourceKind::Volume { project, pool, .. } | SourceKind::Bucket { project, pool, .. } => {
+            SourceKind::Volume { project, pool, member } | SourceKind::Bucket { project, pool, member } => {
                 if project != DEFAULT_PROJECT {
                     write!(f, "{project}/")?;
+                }
+                if let Some(member) = member {
+                    write!(f, "{member}:")?;
                 }
                 write!(f, "{pool}/")?;
             }
@@ -283,8 +301,8 @@ impl FromStr for Selector {
     fn from_str(text: &str) -> Result<Self, ParseSourceError> {
         let wrong = |problem| ParseSourceError { text: text.to_owned(), problem };
         let selector = Self::parse(text).map_err(wrong)?;
-        let (project, pool) = selector.kind.place();
-        for name in [selector.server.as_deref(), project, pool, Some(&*selector.name)].into_iter().flatten() {
+        let ((project, pool), member) = (selector.kind.place(), selector.kind.member());
+        for name in [selector.server.as_deref(), project, pool, member, Some(&*selector.name)].into_iter().flatten() {
             if name.len() > NAME_BYTES_MAX {
                 return Err(wrong("a name in it is too long"));
             }
@@ -332,13 +350,18 @@ impl Selector {
                 let (project, pool, name) = match parts {
                     [pool, name] => (DEFAULT_PROJECT, *pool, *name),
                     [project, pool, name] => (*project, *pool, *name),
-                    _ => return Err("it wants [PROJECT/]POOL/NAME after the colon"),
+                    _ => return Err("it wants [PROJECT/][MEMBER:]POOL/NAME after the colon"),
+                };
+                let (member, pool) = match pool.split_once(':') {
+                    Some(("", _) | (_, "")) => return Err("a name in it is empty"),
+                    Some((member, pool)) => (Some(member.to_owned()), pool),
+                    None => (None, pool),
                 };
                 let (project, pool) = (project.to_owned(), pool.to_owned());
                 let kind = if prefix == "volume" {
-                    SourceKind::Volume { project, pool, member: None }
+                    SourceKind::Volume { project, pool, member }
                 } else {
-                    SourceKind::Bucket { project, pool, member: None }
+                    SourceKind::Bucket { project, pool, member }
                 };
                 (kind, name)
             }
@@ -366,6 +389,8 @@ mod tests {
             "host//lab/web1",
             "volume:fast/data",
             "volume:lab/fast/data",
+            "volume:two:fast/data",
+            "host//bucket:lab/two:fast/data",
             "bucket:fast/data",
             "image:abcdef",
             "file:some//odd: name",

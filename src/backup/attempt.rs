@@ -110,6 +110,15 @@ pub enum AttemptError {
     /// The staging area has room for it, but not beside what is being exported now.
     #[error("The daemon's staging area has no room for it now")]
     NoRoomNow,
+    /// The staging area is on another machine.
+    #[error(
+        "It lies on cluster member {member}, and whether its export fits the staging area there is not known here; use \
+         --unchecked-staging if you know that it does"
+    )]
+    RemoteRoom {
+        /// Where it lies.
+        member: String,
+    },
     /// The user asked to stop.
     #[error("Stopped on request")]
     Stopped,
@@ -380,6 +389,9 @@ fn take_room<'c>(
     let promise = |needed, free| circumstances.staging.promise(needed, free);
     if circumstances.options.staging == StagingCheck::Skipped {
         return promise(None, 0).map_err(|_| AttemptError::NoRoomNow);
+    }
+    if let Some(member) = before.member().filter(|member| *member != circumstances.abilities.name) {
+        return Err(AttemptError::RemoteRoom { member: member.to_owned() });
     }
     let staging = circumstances.daemon.staging(source.project().unwrap_or(DEFAULT_PROJECT))?;
     let last = arrival.len().or_else(|| circumstances.last_streams.get(source).copied());

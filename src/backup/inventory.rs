@@ -63,7 +63,7 @@ impl Inventory {
         let volumes = self.volumes.volumes.iter().map(|one| {
             let is_own = self.own_volumes.iter().any(|(pool, volume)| one.pool == *pool && one.name == *volume);
             Found {
-                source: Source::volume(server, &one.project, &one.pool, &one.name),
+                source: Source::volume(server, &one.project, &one.pool, &one.name).on_member(one.member.as_deref()),
                 what: volume_in_words(one, &self.server),
                 own_keys: one.config.clone(),
                 inherited_keys: BTreeMap::new(),
@@ -72,7 +72,7 @@ impl Inventory {
             }
         });
         let buckets = self.buckets.buckets.iter().map(|one| Found {
-            source: Source::bucket(server, &one.project, &one.pool, &one.name),
+            source: Source::bucket(server, &one.project, &one.pool, &one.name).on_member(one.member.as_deref()),
             what: match bucket_hindrance(one, &self.server) {
                 None => "bucket".to_owned(),
                 Some(reason) => format!("bucket, cannot be backed up, for {reason}"),

@@ -30,17 +30,15 @@ impl Look {
             Subject::Instance { project, name } => {
                 Ok(daemon.instance(project, name)?.map(|instance| Self::Instance(Box::new(instance))))
             }
-            Subject::Volume { project, pool, name } => {
-                let Some(volume) = daemon.volume(project, pool, name)? else { return Ok(None) };
+            Subject::Volume { .. } => {
+                let Some(volume) = daemon.volume(subject)? else { return Ok(None) };
                 let mut users = Vec::new();
                 for (project, name) in &volume.summary.users {
                     users.extend(daemon.instance(project, name)?.map(|instance| instance.summary.status));
                 }
                 Ok(Some(Self::Volume(Box::new(volume), users)))
             }
-            Subject::Bucket { project, pool, name } => {
-                Ok(daemon.bucket(project, pool, name)?.map(|bucket| Self::Bucket(Box::new(bucket))))
-            }
+            Subject::Bucket { .. } => Ok(daemon.bucket(subject)?.map(|bucket| Self::Bucket(Box::new(bucket)))),
             Subject::Image { project, fingerprint } => {
                 Ok(daemon.image(project, fingerprint)?.map(|image| Self::Image(Box::new(image))))
             }
@@ -160,6 +158,16 @@ impl Look {
             Self::Instance(instance) => std::slice::from_ref(&instance.summary.status),
             Self::Volume(_, users) => users,
             Self::Bucket(_) | Self::Image(_) => &[],
+        }
+    }
+
+    /// The cluster member that it lies on, and that would make its export.
+    pub(super) fn member(&self) -> Option<&str> {
+        match self {
+            Self::Instance(instance) => instance.summary.location.as_deref(),
+            Self::Volume(volume, _) => volume.summary.member.as_deref(),
+            Self::Bucket(bucket) => bucket.summary.member.as_deref(),
+            Self::Image(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::tame;
-use super::model::or_default;
+use super::model::{member, or_default};
 use super::subject::Subject;
 
 /// What a listing tells of a bucket.
@@ -25,12 +25,14 @@ pub struct BucketSummary {
     pub name: String,
     /// Its configuration.
     pub config: BTreeMap<String, String>,
+    /// The cluster member that it lies on, of a pool that each has for itself.
+    pub member: Option<String>,
 }
 
 impl BucketSummary {
     /// The bucket as something that has exports.
     pub fn subject(&self) -> Subject {
-        Subject::bucket(&self.project, &self.pool, &self.name)
+        Subject::bucket(&self.project, &self.pool, &self.name).on_member(self.member.as_deref())
     }
 }
 
@@ -50,6 +52,8 @@ pub(super) struct WireBucket {
     name: String,
     #[serde(default, deserialize_with = "or_default")]
     config: BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "or_default")]
+    location: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +76,7 @@ impl WireBucket {
             driver,
             name: self.name,
             config: self.config,
+            member: member(self.location),
         }
     }
 }

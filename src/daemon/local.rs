@@ -21,7 +21,8 @@ use super::export::{OCTETS, PARTS};
 use super::http::{Method, Socket};
 use super::image::{WireImage, is_fingerprint};
 use super::model::{
-    WireBackup, WireInstance, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot, instance_keys,
+    WireBackup, WireInstance, WireMember, WireNetwork, WirePool, WireProfile, WireResources, WireSnapshot,
+    instance_keys,
 };
 use super::volume::WireVolume;
 use super::{
@@ -267,8 +268,8 @@ impl Daemon for LocalDaemon {
         Ok(VolumeListing { volumes, problems })
     }
 
-    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
-        let subject = Subject::volume(project, pool, name);
+    fn volume(&self, subject: &Subject) -> Result<Option<Volume>, DaemonError> {
+        let Subject::Volume { project, pool, .. } = subject else { return Ok(None) };
         let object = subject.to_string();
         let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
             self.require_project(project)?;
@@ -295,8 +296,8 @@ impl Daemon for LocalDaemon {
         Ok(BucketListing { buckets, problems })
     }
 
-    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
-        let subject = Subject::bucket(project, pool, name);
+    fn bucket(&self, subject: &Subject) -> Result<Option<Bucket>, DaemonError> {
+        let Subject::Bucket { project, pool, .. } = subject else { return Ok(None) };
         let object = subject.to_string();
         let Some((value, _)) = self.find(subject.target(&[])?, &object)? else {
             self.require_project(project)?;
@@ -446,8 +447,7 @@ impl Daemon for LocalDaemon {
         }
     }
 
-    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
-        let subject = Subject::volume(project, pool, name);
+    fn describe_volume(&self, subject: &Subject, description: &str) -> Result<(), DaemonError> {
         let (object, target) = (subject.to_string(), subject.target(&[])?);
         let call = Call::new(Method::Patch, target, &object).json(&json!({ "description": description }));
         let end = self.api.change(&call)?;
@@ -539,6 +539,15 @@ impl Daemon for LocalDaemon {
             }
             Err(DaemonError::OperationLost { object: object.clone() })
         })
+    }
+
+    fn members(&self) -> Result<Vec<String>, DaemonError> {
+        if !self.known()?.clustered {
+            return Ok(Vec::new());
+        }
+        let target = Target::new(&["cluster", "members"])?.query("recursion", "1");
+        let wires: Vec<WireMember> = self.api.list(target, "the members of the cluster")?;
+        Ok(wires.into_iter().map(|wire| wire.server_name).collect())
     }
 
     fn pools(&self) -> Result<Vec<Pool>, DaemonError> {

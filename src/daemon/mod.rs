@@ -67,14 +67,14 @@ pub trait Daemon: Send + Sync {
     fn volumes(&self) -> Result<VolumeListing, DaemonError>;
 
     /// One custom volume. `None` only if the daemon has that project and that pool and no such volume in it.
-    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError>;
+    fn volume(&self, subject: &Subject) -> Result<Option<Volume>, DaemonError>;
 
     /// The buckets of all projects and pools, each under the project that owns it; what cannot be read is reported
     /// beside them. A daemon that knows no buckets has none.
     fn buckets(&self) -> Result<BucketListing, DaemonError>;
 
     /// One bucket. `None` only if the daemon has that project and that pool and no such bucket in it.
-    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError>;
+    fn bucket(&self, subject: &Subject) -> Result<Option<Bucket>, DaemonError>;
 
     /// The images of all projects, each under the project that owns it; what cannot be read is reported beside them.
     fn images(&self) -> Result<ImageListing, DaemonError>;
@@ -124,7 +124,7 @@ pub trait Daemon: Send + Sync {
     fn update_instance(&self, project: &str, name: &str, change: &InstanceChange) -> Result<(), DaemonError>;
 
     /// Gives a custom volume a description.
-    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError>;
+    fn describe_volume(&self, subject: &Subject, description: &str) -> Result<(), DaemonError>;
 
     /// Runs a script with `sh -c` as root in a running instance, and waits for its end. Gives its exit code; 137 if it
     /// was killed at its time limit, as far as the instance has `timeout`.
@@ -150,6 +150,9 @@ pub trait Daemon: Send + Sync {
 
     /// Deletes a stopped instance with its snapshots and backups.
     fn delete_instance(&self, project: &str, name: &str) -> Result<(), DaemonError>;
+
+    /// The members of the cluster; none if it is no cluster.
+    fn members(&self) -> Result<Vec<String>, DaemonError>;
 
     /// The storage pools.
     fn pools(&self) -> Result<Vec<Pool>, DaemonError>;

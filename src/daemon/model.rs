@@ -347,6 +347,11 @@ pub(super) struct WireBackup {
 }
 
 #[derive(Debug, Deserialize)]
+pub(super) struct WireMember {
+    pub server_name: String,
+}
+
+#[derive(Debug, Deserialize)]
 pub(super) struct WirePool {
     name: String,
     #[serde(default, deserialize_with = "or_default")]
@@ -502,7 +507,7 @@ impl WireInstance {
             uuid: volatile("volatile.uuid"),
             generation: volatile("volatile.uuid.generation"),
             created_at: self.created_at,
-            location: present(self.location).filter(|member| member != "none"),
+            location: member(self.location),
             root,
             nics,
             volumes,
@@ -573,6 +578,11 @@ fn status(word: &str) -> Status {
         "Frozen" => Status::Frozen,
         other => Status::Other(other.to_owned()),
     }
+}
+
+/// The cluster member that something lies on; none where there is no cluster, or its pool is everywhere.
+pub(super) fn member(location: String) -> Option<String> {
+    present(location).filter(|member| member != "none")
 }
 
 fn present(text: String) -> Option<String> {

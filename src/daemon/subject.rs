@@ -29,6 +29,8 @@ pub enum Subject {
         pool: String,
         /// Its name.
         name: String,
+        /// The cluster member that it lies on, of a pool that each has for itself.
+        member: Option<String>,
     },
     /// A storage bucket.
     Bucket {
@@ -38,6 +40,8 @@ pub enum Subject {
         pool: String,
         /// Its name.
         name: String,
+        /// The cluster member that it lies on, of a pool that each has for itself.
+        member: Option<String>,
     },
     /// An image.
     Image {
@@ -56,12 +60,12 @@ impl Subject {
 
     /// A custom volume.
     pub fn volume(project: &str, pool: &str, name: &str) -> Self {
-        Self::Volume { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
+        Self::Volume { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned(), member: None }
     }
 
     /// A storage bucket.
     pub fn bucket(project: &str, pool: &str, name: &str) -> Self {
-        Self::Bucket { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned() }
+        Self::Bucket { project: project.to_owned(), pool: pool.to_owned(), name: name.to_owned(), member: None }
     }
 
     /// An image.
@@ -69,15 +73,25 @@ impl Subject {
         Self::Image { project: project.to_owned(), fingerprint: fingerprint.to_owned() }
     }
 
+    /// The same on a cluster member; only volumes and buckets lie on one without the daemon's knowing which.
+    #[must_use]
+    pub fn on_member(mut self, name: Option<&str>) -> Self {
+        if let Self::Volume { member, .. } | Self::Bucket { member, .. } = &mut self {
+            *member = name.map(str::to_owned);
+        }
+        self
+    }
+
     /// What a source is on its daemon; `None` for kinds that are no such thing.
     pub fn of(source: &Source) -> Option<Self> {
-        match &source.kind {
+        let subject = match &source.kind {
             SourceKind::Instance { project } => Some(Self::instance(project, &source.name)),
             SourceKind::Volume { project, pool, .. } => Some(Self::volume(project, pool, &source.name)),
             SourceKind::Bucket { project, pool, .. } => Some(Self::bucket(project, pool, &source.name)),
             SourceKind::Image { project } => Some(Self::image(project, &source.name)),
             SourceKind::File | SourceKind::Directory | SourceKind::Server => None,
-        }
+        };
+        subject.map(|subject| subject.on_member(source.member()))
     }
 
     /// Its project.
@@ -116,7 +130,17 @@ impl Subject {
             Self::Bucket { pool, name, .. } => &["storage-pools", pool, "buckets", name],
             Self::Image { fingerprint, .. } => &["images", fingerprint],
         };
-        Ok(Target::new(&[own, below].concat())?.project(self.project()))
+        Ok(self.at_its_member(Target::new(&[own, below].concat())?.project(self.project())))
+    }
+
+    /// Without this daemons refuse a name that several members know.
+    fn at_its_member(&self, target: Target) -> Target {
+        match self {
+            Self::Volume { member: Some(member), .. } | Self::Bucket { member: Some(member), .. } => {
+                target.query("target", member)
+            }
+            _ => target,
+        }
     }
 
     /// Where an export of such a thing is uploaded.
@@ -127,7 +151,7 @@ impl Subject {
             Self::Bucket { pool, .. } => &["storage-pools", pool, "buckets"],
             Self::Image { .. } => &["images"],
         };
-        Ok(Target::new(own)?.project(self.project()))
+        Ok(self.at_its_member(Target::new(own)?.project(self.project())))
     }
 
     /// How the operation behind an export describes itself, and which resource it names; images have none.
@@ -159,7 +183,10 @@ impl fmt::Display for Subject {
         }
         match self {
             Self::Instance { name, .. } | Self::Image { fingerprint: name, .. } => f.write_str(name),
-            Self::Volume { pool, name, .. } | Self::Bucket { pool, name, .. } => write!(f, "{pool}/{name}"),
+            Self::Volume { pool, name, member, .. } | Self::Bucket { pool, name, member, .. } => {
+                write!(f, "{pool}/{name}")?;
+                member.iter().try_for_each(|member| write!(f, " on {member}"))
+            }
         }
     }
 }

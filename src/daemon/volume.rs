@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::error::tame;
-use super::model::{Snapshot, WireSnapshot, or_default};
+use super::model::{Snapshot, WireSnapshot, member, or_default};
 use super::subject::Subject;
 use crate::source::DEFAULT_PROJECT;
 
@@ -46,12 +46,14 @@ pub struct VolumeSummary {
     pub config: BTreeMap<String, String>,
     /// Project and name of the instances that it is attached to.
     pub users: Vec<(String, String)>,
+    /// The cluster member that it lies on, of a pool that each has for itself.
+    pub member: Option<String>,
 }
 
 impl VolumeSummary {
     /// The volume as something that has exports.
     pub fn subject(&self) -> Subject {
-        Subject::volume(&self.project, &self.pool, &self.name)
+        Subject::volume(&self.project, &self.pool, &self.name).on_member(self.member.as_deref())
     }
 }
 
@@ -79,6 +81,8 @@ pub(super) struct WireVolume {
     config: BTreeMap<String, String>,
     #[serde(default, deserialize_with = "or_default")]
     used_by: Vec<String>,
+    #[serde(default, deserialize_with = "or_default")]
+    location: String,
 }
 
 impl WireVolume {
@@ -104,6 +108,7 @@ impl WireVolume {
             created_at: self.created_at,
             config: self.config,
             name: self.name,
+            member: member(self.location),
         }
     }
 }

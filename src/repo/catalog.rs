@@ -147,7 +147,7 @@ pub enum FindError {
         wanted: String,
     },
     /// Several servers have a source of that name.
-    #[error("{wanted} can mean {one} or {other}; name the server")]
+    #[error("{wanted} can mean {one} or {other}; name the one that is meant")]
     AmbiguousSource {
         /// What was asked for.
         wanted: String,

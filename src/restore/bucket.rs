@@ -34,8 +34,9 @@ pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restore
         let reason = "a bucket has no snapshots";
         return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
     }
-    let request = ImportRequest::of_export(Subject::bucket(project, pool, name), None);
-    require_surroundings(&job, project, pool)?;
+    let member = require_surroundings(&job, project, pool)?;
+    let subject = Subject::bucket(project, pool, name).on_member(member.as_deref());
+    let request = ImportRequest::of_export(subject, None);
     require_buckets(&job)?;
     require_free(job.daemon, &request.subject)?;
     let len = job.point.content.stream_len;
@@ -76,7 +77,7 @@ fn require_buckets(job: &Job<'_>) -> Result<(), RestoreError> {
 fn access_keys(daemon: &dyn Daemon) -> Result<BTreeSet<String>, RestoreError> {
     let mut keys = BTreeSet::new();
     for bucket in daemon.buckets()?.buckets {
-        let found = daemon.bucket(&bucket.project, &bucket.pool, &bucket.name)?;
+        let found = daemon.bucket(&bucket.subject())?;
         keys.extend(found.into_iter().flat_map(|bucket| bucket.access_keys));
     }
     Ok(keys)

@@ -19,6 +19,9 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     if target.pool.is_some() {
         return inapplicable("a pool, for it lies in none");
     }
+    if target.member.is_some() {
+        return inapplicable("a cluster member, for it lies on none");
+    }
     if target.selection != Selection::Whole {
         return inapplicable("a part of it, for it has no snapshots");
     }

@@ -26,6 +26,10 @@ use crate::rewrite::stream::Rewrite;
 pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreError> {
     let project = job.target.project.as_deref().unwrap_or(project);
     let name = job.target.name.as_deref().unwrap_or(&job.point.source.name);
+    if job.target.member.is_some() {
+        let reason = "daemons put an instance on the cluster member that takes the upload; restore it there";
+        return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
+    }
     let (index, index_len) = job.index()?;
     let Some(kind @ (Kind::Container | Kind::VirtualMachine)) = index.kind() else {
         return Err(RestoreError::NotImportable { label: job.label.to_owned() });

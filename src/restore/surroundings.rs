@@ -18,6 +18,8 @@ pub(super) struct Surroundings {
     /// Devices that the profiles of the instance have here.
     pub devices_of_profiles: BTreeSet<String>,
     pub has_project: bool,
+    /// The cluster member that takes the upload, and so gets the instance.
+    member: Option<String>,
     pools: Vec<Pool>,
     profiles: Vec<Profile>,
     networks: Vec<Network>,
@@ -55,6 +57,7 @@ impl Surroundings {
             pool,
             devices_of_profiles,
             has_project,
+            member: Some(job.daemon.server()?).filter(|server| server.clustered).map(|server| server.name),
             pools: job.daemon.pools()?,
             networks: if has_project { job.daemon.networks(project)? } else { Vec::new() },
             profiles,
@@ -132,7 +135,8 @@ impl Surroundings {
                 }
                 continue;
             }
-            match job.daemon.exists(&Subject::volume(&self.project, pool, name)) {
+            let volume = Subject::volume(&self.project, pool, name).on_member(self.member.as_deref());
+            match job.daemon.exists(&volume) {
                 Ok(true) => {}
                 Ok(false) | Err(DaemonError::NotFound { .. }) => {
                     missing.push(Lack::Volume { pool: pool.clone(), name: name.clone(), device: device.clone() });

@@ -51,6 +51,8 @@ pub struct RestoreTarget {
     pub project: Option<String>,
     /// The storage pool.
     pub pool: Option<String>,
+    /// The cluster member; daemons put instances on the one that takes the upload.
+    pub member: Option<String>,
     /// What of it.
     pub selection: Selection,
     /// What is called otherwise there.
@@ -84,6 +86,8 @@ pub enum Lack {
     Project(String),
     /// A storage pool.
     Pool(String),
+    /// A cluster member.
+    Member(String),
     /// A pool whose driver reads the streams of the one that made the export.
     Driver {
         /// The pool that was meant.
@@ -118,6 +122,7 @@ impl fmt::Display for Lack {
         match self {
             Self::Project(name) => write!(f, "project {name}"),
             Self::Pool(name) => write!(f, "storage pool {name}"),
+            Self::Member(name) => write!(f, "cluster member {name}"),
             Self::Driver { pool, driver } => {
                 write!(f, "a pool of the stream's own storage driver ({pool} is of {driver})")
             }

@@ -17,8 +17,8 @@ pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restore
     let project = target.project.as_deref().unwrap_or(project);
     let pool = target.pool.as_ref().or_else(|| target.maps.pools.get(pool)).map_or(pool, String::as_str);
     let name = target.name.as_deref().unwrap_or(&job.point.source.name);
-    let subject = Subject::volume(project, pool, name);
-    require_surroundings(&job, project, pool)?;
+    let member = require_surroundings(&job, project, pool)?;
+    let subject = Subject::volume(project, pool, name).on_member(member.as_deref());
     require_free(job.daemon, &subject)?;
     let (bytes, remarks) = match job.point.form {
         StreamForm::Disc => disc(&job, subject)?,
@@ -68,17 +68,22 @@ struct Described {
 /// Describes a new volume as the old one was; an error is a remark.
 fn describe(job: &Job<'_>, subject: &Subject) -> Result<(), String> {
     let Described { description } = serde_json::from_str(&job.point.description).unwrap_or_default();
-    let Subject::Volume { project, pool, name } = subject else { return Ok(()) };
     if description.is_empty() {
         return Ok(());
     }
-    let described = job.daemon.describe_volume(project, pool, name, &description);
+    let described = job.daemon.describe_volume(subject, &description);
     described.map_err(|error| format!("its description could not be set: {error}"))
 }
 
-/// Project and pool must be there, and a stream of a driver's own needs a pool of that driver.
-pub(super) fn require_surroundings(job: &Job<'_>, project: &str, pool: &str) -> Result<(), RestoreError> {
+/// Project and pool must be there, and a stream of a driver's own needs a pool of that driver. Returns the cluster member
+/// to restore to: the one that is asked for, or where it was as long as there is one of that name.
+pub(super) fn require_surroundings(job: &Job<'_>, project: &str, pool: &str) -> Result<Option<String>, RestoreError> {
     let mut missing = Vec::new();
+    let members = job.daemon.members()?;
+    let wanted = job.target.member.as_deref();
+    if let Some(member) = wanted.filter(|member| !members.iter().any(|known| known == member)) {
+        missing.push(Lack::Member(member.to_owned()));
+    }
     if !job.daemon.projects()?.iter().any(|known| known.name == project) {
         missing.push(Lack::Project(project.to_owned()));
     }
@@ -90,7 +95,9 @@ pub(super) fn require_surroundings(job: &Job<'_>, project: &str, pool: &str) -> 
         Some(_) => {}
     }
     if missing.is_empty() {
-        return Ok(());
+        let member =
+            wanted.or_else(|| job.point.source.member().filter(|member| members.iter().any(|it| it == member)));
+        return Ok(member.map(str::to_owned));
     }
     Err(RestoreError::Missing { label: job.label.to_owned(), missing })
 }

@@ -72,7 +72,7 @@ fn a_point_that_does_not_exist_is_told_apart_from_nonsense() {
     bench.run(&["import", "web1.tar", "--as", "other//web1"]).succeeds();
     bench.run(&["show", "web2"]).fails(8, &["web2 has no point", "holdall list"]);
     bench.run(&["list", "web2"]).fails(8, &["web2 has no point"]);
-    bench.run(&["export", "web1", "out.tar"]).fails(8, &["lab//web1", "other//web1", "name the server"]);
+    bench.run(&["export", "web1", "out.tar"]).fails(8, &["lab//web1", "other//web1", "name the one that is meant"]);
     bench.run(&["export", "lab//web1@2000-01-01", "out.tar"]).fails(8, &["not newer than 2000-01-01"]);
     bench.run(&["show", "0123456789abcdef"]).fails(8, &["0123456789abcdef"]);
     bench.run(&["show", "web1@lastweek"]).fails(2, &["lastweek"]);

@@ -7,7 +7,7 @@
 //! Without root or without a daemon a test fails. `HOLDALL_SKIP_DAEMON_TESTS=1` makes it pass unrun, and says so.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -98,6 +98,15 @@ impl Lab {
 
     /// Starts a daemon of that product; `None` if daemon tests are to be skipped.
     pub fn open(product: Product) -> Option<Self> {
+        let lab = Self::open_bare(product)?;
+        lab.run(&["storage", "create", Pool::Dir.name(), "dir"]);
+        let root_pool = format!("pool={}", Pool::Dir.name());
+        lab.run(&["profile", "device", "add", "default", "root", "disk", "path=/", &root_pool]);
+        Some(lab)
+    }
+
+    /// The same with no pool in it, as a cluster wants its new members.
+    pub fn open_bare(product: Product) -> Option<Self> {
         if skipped() {
             return None;
         }
@@ -111,9 +120,6 @@ impl Lab {
         let program = version.map_or_else(|| PathBuf::from("lxc"), |_| tree.join("usr/bin/incus"));
         let mut lab = Self { product, dir: new_dir(), program, tree, daemon: None };
         lab.start();
-        lab.run(&["storage", "create", Pool::Dir.name(), "dir"]);
-        let root_pool = format!("pool={}", Pool::Dir.name());
-        lab.run(&["profile", "device", "add", "default", "root", "disk", "path=/", &root_pool]);
         Some(lab)
     }
 
@@ -145,6 +151,20 @@ impl Lab {
         command.env_clear().envs([("PATH", PATH), ("HOME", "/root")]).stdin(Stdio::null());
         command.env(self.variable("DIR"), self.daemon_dir()).env(self.variable("CONF"), self.dir.join("client"));
         command
+    }
+
+    /// Sets the daemon up as that text says.
+    pub fn preseed(&self, text: &str) {
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        writer.write_all(text.as_bytes()).expect("a pipe takes a page");
+        drop(writer);
+        let mut command = match self.product {
+            Product::Lxd => Command::new("lxd"),
+            Product::Incus6 | Product::Incus7 => self.client(),
+        };
+        command.env(self.variable("DIR"), self.daemon_dir());
+        let words: &[&str] = if self.product == Product::Lxd { &["init"] } else { &["admin", "init"] };
+        text_of(command.args(words).arg("--preseed").stdin(reader));
     }
 
     /// Runs the client and returns what it printed; a failure of it is one of the test.
@@ -245,12 +265,19 @@ impl Lab {
 
     /// Launches a container that is nothing but busybox, in a third of a second. It has `sh` and all applets.
     pub fn launch_tiny(&self, name: &str, pool: Pool) {
+        self.launch_tiny_on(name, pool, None);
+    }
+
+    /// The same on a member of a cluster.
+    pub fn launch_tiny_on(&self, name: &str, pool: Pool, member: Option<&str>) {
         self.import_image("tiny", || {
             let file = self.dir.join("tiny.tar");
             script("tiny-image", &[path_text(&file)]);
             file
         });
-        self.run(&["launch", "tiny", name, "--storage", self.pool(pool)]);
+        let place = member.map(|member| ["--target", member]);
+        let place = place.as_ref().map_or(&[][..], |place| place);
+        self.run(&[&["launch", "tiny", name, "--storage", self.pool(pool)], place].concat());
     }
 
     /// Launches a Debian container, systemd and all, whose database answers, in some three seconds; see [`Lab::psql`].

@@ -2,6 +2,7 @@
 
 mod anywhere;
 mod buckets;
+mod cluster;
 mod containers;
 mod discs;
 mod holdall;

@@ -209,14 +209,14 @@ impl Daemon for Dying {
     fn volumes(&self) -> Result<VolumeListing, DaemonError> {
         self.ask(Daemon::volumes)
     }
-    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
-        self.ask(|inner| inner.volume(project, pool, name))
+    fn volume(&self, subject: &Subject) -> Result<Option<Volume>, DaemonError> {
+        self.ask(|inner| inner.volume(subject))
     }
     fn buckets(&self) -> Result<BucketListing, DaemonError> {
         self.ask(Daemon::buckets)
     }
-    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
-        self.ask(|inner| inner.bucket(project, pool, name))
+    fn bucket(&self, subject: &Subject) -> Result<Option<Bucket>, DaemonError> {
+        self.ask(|inner| inner.bucket(subject))
     }
     fn images(&self) -> Result<ImageListing, DaemonError> {
         self.ask(Daemon::images)
@@ -230,8 +230,8 @@ impl Daemon for Dying {
     fn add_image_alias(&self, project: &str, fingerprint: &str, alias: &ImageAlias) -> Result<(), DaemonError> {
         self.change(|inner| inner.add_image_alias(project, fingerprint, alias))
     }
-    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
-        self.change(|inner| inner.describe_volume(project, pool, name, description))
+    fn describe_volume(&self, subject: &Subject, description: &str) -> Result<(), DaemonError> {
+        self.change(|inner| inner.describe_volume(subject, description))
     }
     fn execute(&self, script: &Script<'_>) -> Result<i64, DaemonError> {
         self.change(|inner| inner.execute(script))
@@ -286,6 +286,9 @@ impl Daemon for Dying {
     }
     fn delete_instance(&self, project: &str, name: &str) -> Result<(), DaemonError> {
         self.change(|inner| inner.delete_instance(project, name))
+    }
+    fn members(&self) -> Result<Vec<String>, DaemonError> {
+        self.ask(Daemon::members)
     }
     fn pools(&self) -> Result<Vec<Pool>, DaemonError> {
         self.ask(Daemon::pools)

@@ -306,6 +306,9 @@ pub struct Restore {
     /// Restore into this pool instead of its own
     #[arg(long, value_name = "POOL")]
     pub pool: Option<String>,
+    /// Restore a volume or a bucket onto this cluster member instead of its own
+    #[arg(long, value_name = "MEMBER")]
+    pub member: Option<String>,
     /// Restore this snapshot of the daemon's, as an instance or a volume of its own
     #[arg(long, value_name = "NAME", conflicts_with = "no_snapshots")]
     pub snapshot: Option<String>,

@@ -502,6 +502,7 @@ fn ways(missing: &[Lack]) -> String {
     let ways = missing.iter().filter_map(|lack| match lack {
         Lack::Project(_) => Some("--project NAME".to_owned()),
         Lack::Pool(name) => Some(format!("--map-pool {name}=NAME")),
+        Lack::Member(_) => Some("--member NAME".to_owned()),
         Lack::Driver { .. } => Some("--pool NAME".to_owned()),
         Lack::Profile(name) => Some(format!("--map-profile {name}=NAME")),
         Lack::Network(name) => Some(format!("--map-network {name}=NAME")),

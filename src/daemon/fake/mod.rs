@@ -84,6 +84,7 @@ struct State {
     projects: BTreeSet<String>,
     unreadable: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
+    members: Vec<String>,
     profiles: BTreeMap<String, Vec<String>>,
     networks: BTreeMap<String, Vec<String>>,
     backups: BTreeMap<Key, Vec<BackupEntry>>,
@@ -371,16 +372,16 @@ impl Daemon for FakeDaemon {
         Ok(VolumeListing { volumes: self.state().volumes()?, problems: Vec::new() })
     }
 
-    fn volume(&self, project: &str, pool: &str, name: &str) -> Result<Option<Volume>, DaemonError> {
-        self.state().volume(&Subject::volume(project, pool, name))
+    fn volume(&self, subject: &Subject) -> Result<Option<Volume>, DaemonError> {
+        self.state().volume(subject)
     }
 
     fn buckets(&self) -> Result<BucketListing, DaemonError> {
         Ok(BucketListing { buckets: self.state().buckets()?, problems: Vec::new() })
     }
 
-    fn bucket(&self, project: &str, pool: &str, name: &str) -> Result<Option<Bucket>, DaemonError> {
-        self.state().bucket(&Subject::bucket(project, pool, name))
+    fn bucket(&self, subject: &Subject) -> Result<Option<Bucket>, DaemonError> {
+        self.state().bucket(subject)
     }
 
     fn images(&self) -> Result<ImageListing, DaemonError> {
@@ -505,9 +506,8 @@ impl Daemon for FakeDaemon {
         Ok(())
     }
 
-    fn describe_volume(&self, project: &str, pool: &str, name: &str, description: &str) -> Result<(), DaemonError> {
-        let subject = Subject::volume(project, pool, name);
-        self.state().change_other(&subject, &[("description", description.into())])
+    fn describe_volume(&self, subject: &Subject, description: &str) -> Result<(), DaemonError> {
+        self.state().change_other(subject, &[("description", description.into())])
     }
 
     fn update_image(&self, project: &str, fingerprint: &str, settings: &ImageSettings) -> Result<(), DaemonError> {
@@ -579,6 +579,10 @@ impl Daemon for FakeDaemon {
         }
         state.instances.remove(&key(project, name));
         Ok(())
+    }
+
+    fn members(&self) -> Result<Vec<String>, DaemonError> {
+        Ok(self.state().members.clone())
     }
 
     fn pools(&self) -> Result<Vec<Pool>, DaemonError> {

@@ -75,6 +75,7 @@ fn target(args: Restore) -> Result<RestoreTarget, CliError> {
         name: args.name,
         project: args.project,
         pool: args.pool,
+        member: args.member,
         selection: match args.snapshot {
             Some(snapshot) => Selection::Snapshot(snapshot),
             None if args.no_snapshots => Selection::NoSnapshots,
