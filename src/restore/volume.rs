@@ -75,8 +75,8 @@ fn describe(job: &Job<'_>, subject: &Subject) -> Result<(), String> {
     described.map_err(|error| format!("its description could not be set: {error}"))
 }
 
-/// Project and pool must be there, and a stream of a driver's own needs a pool of that driver. Returns the cluster member
-/// to restore to: the one that is asked for, or where it was as long as there is one of that name.
+/// Project and pool must be there, and a stream of a driver's own needs a pool of that driver. Returns the cluster
+/// member to restore to: the one that is asked for, or where it was as long as there is one of that name.
 pub(super) fn require_surroundings(job: &Job<'_>, project: &str, pool: &str) -> Result<Option<String>, RestoreError> {
     let mut missing = Vec::new();
     let members = job.daemon.members()?;
