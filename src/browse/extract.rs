@@ -378,7 +378,8 @@ impl Extraction<'_> {
             Piece::Zeros(len) => open.hole(len),
             Piece::Chunk(chunk) => match reader.chunk(chunk) {
                 Ok(bytes) => open.write(&bytes),
-                Err(error) if error.is_damage() => {
+                // What is lost costs the files that it was part of, and no other.
+                Err(error) if error.is_damage() || error.is_loss() => {
                     open.failed = Some(error.to_string());
                     self.done.damaged += 1;
                     return Ok(());

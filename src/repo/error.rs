@@ -130,6 +130,11 @@ impl RepoError {
             _ => false,
         }
     }
+
+    /// Whether data that a point refers to is not there.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, Self::MissingChunk { .. } | Self::Gone { .. })
+    }
 }
 
 /// What is wrong with a frame, as the rest of the sentence; the frame itself is named already.

@@ -15,7 +15,7 @@ use holdall::monitor::{Collected, Event, Silent};
 use holdall::point::Point;
 use holdall::repo::Repository;
 use holdall::store::record::{Recorded, RecordingStore};
-use holdall::store::{MemoryStore, Operation};
+use holdall::store::{MemoryStore, Operation, Store};
 use proptest::prelude::*;
 use tar::EntryType;
 
@@ -571,4 +571,29 @@ fn stats_count_what_is_stored() {
     assert!((1_000_000..1_500_000).contains(&stats.stored_bytes()), "{stats:?}");
     let points = stats.usage.iter().find(|usage| usage.kind == "points").unwrap();
     assert_eq!(points.objects, 2);
+}
+
+#[test]
+fn a_pack_that_is_gone_costs_the_files_in_it_and_no_other() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let lost = noise(1, 300_000);
+    let archive = || Archive::export().file(&rootfs("a"), &lost);
+    import_bytes(&repository, &archive().finish()[..], None).unwrap();
+    // The pack with the noise is by far the larger of the two.
+    let (data, bytes) = repository.list_packs().unwrap().into_iter().max_by_key(|(_, bytes)| *bytes).unwrap();
+    assert!(bytes > 300_000);
+    let archive = archive().file(&rootfs("b"), &noise(2, 300_000)).file(&rootfs("c"), b"small");
+    import_bytes(&repository, &archive.finish()[..], None).unwrap();
+    let name = format!("packs/{}/{data}", &data.to_string()[..1]).parse().unwrap();
+    assert!(store.get(&name, 1 << 30).is_ok());
+    store.delete(&name).unwrap();
+    let repository = reopen(store);
+    let (_, point) = points(&repository).into_iter().max_by_key(|(_, point)| point.content.stream_len).unwrap();
+    let to = tempfile::tempdir().unwrap();
+    let (done, problems) = extracted_from(&repository, &point, &["/"], to.path(), OPTIONS);
+    assert_eq!((done.damaged, problems.len()), (1, 1), "{problems:?}");
+    assert!(fs::read(to.path().join("b")).unwrap() == noise(2, 300_000));
+    assert_eq!(fs::read(to.path().join("c")).unwrap(), b"small");
+    assert!(!to.path().join("a").exists());
 }
