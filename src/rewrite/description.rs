@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     VirtualMachine,
     /// A custom volume, of files or a block device.
     Volume,
+    /// A bucket, which has no snapshots and may have no object.
+    Bucket,
 }
 
 impl Kind {
@@ -47,6 +49,7 @@ impl Kind {
             Self::Container => "backup/container",
             Self::VirtualMachine => "backup/virtual-machine",
             Self::Volume => "backup/volume",
+            Self::Bucket => "backup/bucket",
         }
     }
 
@@ -55,6 +58,7 @@ impl Kind {
             Self::Container => "backup/snapshots/",
             Self::VirtualMachine => "backup/virtual-machine-snapshots/",
             Self::Volume => "backup/volume-snapshots/",
+            Self::Bucket => "backup/bucket-snapshots/",
         }
     }
 }
@@ -157,12 +161,13 @@ impl Index {
         self.was_version_2
     }
 
-    /// `None` for a bucket, and for what nobody knows yet.
+    /// `None` for what nobody knows yet.
     pub(crate) fn kind(&self) -> Option<Kind> {
         match text(&self.fields, "type") {
             None | Some("" | "container") => Some(Kind::Container),
             Some("virtual-machine") => Some(Kind::VirtualMachine),
             Some("custom") => Some(Kind::Volume),
+            Some("bucket") => Some(Kind::Bucket),
             Some(_) => None,
         }
     }
@@ -331,6 +336,25 @@ impl Index {
         }
         remarks.extend(renamed.into_iter().map(|(from, to)| format!("wrote {from} as {to}")));
         remarks
+    }
+
+    /// Gives keys of a bucket other credentials: for an access key the new one with its secret, or none to keep it.
+    /// Returns the names of those that changed.
+    pub(crate) fn replace_bucket_keys<E>(
+        &mut self,
+        mut replace: impl FnMut(&str) -> Result<Option<(String, String)>, E>,
+    ) -> Result<Vec<String>, E> {
+        let keys = self.config_mut().and_then(|config| config.get_mut("bucket_keys")).and_then(Value::as_sequence_mut);
+        let mut names = Vec::new();
+        for key in keys.into_iter().flatten().filter_map(Value::as_mapping_mut) {
+            let Some((access, secret)) = text(key, "access-key").map(&mut replace).transpose()?.flatten() else {
+                continue;
+            };
+            key.insert("access-key".into(), access.into());
+            key.insert("secret-key".into(), secret.into());
+            names.push(text(key, "name").unwrap_or_default().to_owned());
+        }
+        Ok(names)
     }
 
     /// The text of the index.
@@ -774,6 +798,19 @@ config:
                 assert_eq!(value.and_then(Value::as_str), Some(*text), "{yaml}");
             }
         }
+    }
+
+    #[test]
+    fn only_keys_that_are_to_be_replaced_are_and_nothing_else() {
+        let text = "{name: data, type: bucket, config: {bucket: {name: data}, bucket_keys: [
+            {name: admin, access-key: TAKEN, secret-key: old}, {name: reader, access-key: FREE, secret-key: kept}]}}";
+        let mut index = Index::parse(text.as_bytes()).unwrap();
+        assert_eq!(index.kind(), Some(Kind::Bucket));
+        let fresh = |access: &str| Ok::<_, ()>((access == "TAKEN").then(|| ("NEW".to_owned(), "new".to_owned())));
+        assert_eq!(index.replace_bucket_keys(fresh), Ok(vec!["admin".to_owned()]));
+        assert_eq!(index, Index::parse(text.replace("TAKEN", "NEW").replace("old", "new").as_bytes()).unwrap());
+        assert_eq!(index.replace_bucket_keys(fresh), Ok(vec![]));
+        assert_eq!(index.replace_bucket_keys(|_| Err(1)), Err(1));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! An export with another description, and with the trees of it that are wanted.
 //!
-//! A push machine over a stream of an instance or a volume: the index and the description of the main volume are
-//! replaced, snapshots are left out or one of them takes the main volume's place (`reference/daemon-api.md` 5.5). Where
-//! a member stays under its name, its headers and its content go by as they are; a renamed one gets headers of its own.
-//! It holds the headers of one member and what nobody has taken yet. Content may go by unseen, as a reference.
+//! A push machine over a stream of an instance, a volume or a bucket: the index and the description of the main volume
+//! are replaced, snapshots are left out or one of them takes the main volume's place (`reference/daemon-api.md` 5.5).
+//! Where a member stays under its name, its headers and its content go by as they are; a renamed one gets headers of
+//! its own. It holds the headers of one member and what nobody has taken yet. Content may go by unseen, as a reference.
 
 use crate::recipe::ChunkRef;
 use crate::rewrite::description::{DescriptionError, Index, Kind, Selection};
@@ -54,7 +54,7 @@ pub(crate) struct Rewrite {
     pub selection: Selection,
     /// The new `backup/index.yaml`.
     pub index: String,
-    /// The new `backup.yaml` of the main volume; volumes have none.
+    /// The new `backup.yaml` of the main volume; only instances have one.
     pub description: Option<String>,
     /// What the new members say of their time.
     pub mtime_seconds: i64,
@@ -69,7 +69,7 @@ impl Rewrite {
         mtime_seconds: i64,
     ) -> Result<Self, DescriptionError> {
         let description = match kind {
-            Kind::Volume => None,
+            Kind::Volume | Kind::Bucket => None,
             Kind::Container | Kind::VirtualMachine => Some(index.description()?),
         };
         Ok(Self { kind, selection, index: index.to_yaml()?, description, mtime_seconds })
@@ -145,7 +145,8 @@ impl Rewriter {
         if !matches!(ending, Ending::Complete { .. }) {
             return Err(RewriteError::Incomplete);
         }
-        if !editor.main_seen || editor.description.is_some() {
+        let may_be_empty = editor.kind == Kind::Bucket;
+        if !editor.main_seen && !may_be_empty || editor.description.is_some() {
             let path = match &editor.selection {
                 Selection::Snapshot(name) | Selection::Promoted(name) => {
                     format!("{}{name}", editor.kind.snapshots())
@@ -258,7 +259,8 @@ impl Editor {
         let main = self.kind.main().as_bytes();
         let is_main = in_tree(path, main, member.kind).is_some();
         let is_snapshot = path.starts_with(self.kind.snapshots().as_bytes());
-        let is_description = |path: &[u8]| self.kind != Kind::Volume && path == [main, b"/backup.yaml"].concat();
+        let has_description = matches!(self.kind, Kind::Container | Kind::VirtualMachine);
+        let is_description = |path: &[u8]| has_description && path == [main, b"/backup.yaml"].concat();
         match &self.selection {
             _ if is_main && is_description(path) => Some(Fate::Leave),
             Selection::NoSnapshots if is_snapshot => Some(Fate::Leave),

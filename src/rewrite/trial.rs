@@ -185,6 +185,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_bucket_may_be_empty_and_keeps_its_objects() {
+        let index = json!({"name": "data", "type": "bucket", "config": {"bucket": {"name": "data"}}});
+        for objects in [vec![], vec!["a", "b/backup.yaml"]] {
+            let stream = odd(&index, |archive| {
+                for object in &objects {
+                    append(archive, &format!("backup/bucket/{object}"), tar::EntryType::Regular, b"content");
+                }
+            });
+            let out = rewritten(&stream, Flavor::Incus, &with(Selection::Whole, &[700])).unwrap();
+            assert!(members(&out)[1..] == members(&stream)[1..]);
+            assert_eq!(members(&out).len(), 1 + objects.len());
+        }
+    }
+
     /// An archive with a snapshot, made by hand.
     fn odd(index: &serde_json::Value, add: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
         let mut archive = tar::Builder::new(Vec::new());
