@@ -15,7 +15,7 @@ use crate::backup::pipeline::{StreamError, Watch};
 use crate::backup::plan::{Plan, Planned};
 use crate::backup::rate::{Limited, Rate};
 use crate::backup::run::Bench;
-use crate::backup::sources::BackupOptions;
+use crate::backup::sources::{BackupOptions, describe};
 use crate::backup::space::{self, Promise, Promised, Refusal};
 use crate::backup::temporary::{Promoted, TemporarySnapshot};
 use crate::clock::Timestamp;
@@ -213,43 +213,40 @@ fn make(
     };
     let before = Look::at(daemon, &subject)?.ok_or(AttemptError::NoSuchSource { what: subject.noun() })?;
     let arrival = before.arrival(circumstances.abilities).map_err(|reason| AttemptError::Unsupported { reason })?;
-    let layout = circumstances.options.layout;
-    let name = TemporaryName::new(bench.repository.id(), session.id()).to_string();
-    let expires_at = later(started, TEMPORARY_MICROS_MAX);
-    let from_snapshot = wants_snapshot(&before, circumstances.options);
-    if !from_snapshot {
-        refuse_fuzzy(&before, before.consistency(&before, layout), circumstances.options.fuzzy)?;
+    let BackupOptions { layout, fuzzy, .. } = *circumstances.options;
+    let wants_snapshot = wants_snapshot(&before, circumstances.options);
+    if !wants_snapshot {
+        refuse_fuzzy(&before, before.consistency(&before, layout), fuzzy)?;
     }
     let is_staged = route == Route::Staged && arrival.may_be_staged();
     let room =
-        if is_staged { Some(take_room(circumstances, source, (&before, from_snapshot), &arrival)?) } else { None };
+        if is_staged { Some(take_room(circumstances, source, (&before, wants_snapshot), &arrival)?) } else { None };
+    let name = TemporaryName::new(bench.repository.id(), session.id()).to_string();
+    let expires_at = later(started, TEMPORARY_MICROS_MAX);
+    let taken =
+        if wants_snapshot { take_snapshot(bench, circumstances, &subject, name.clone(), expires_at)? } else { None };
     let snapshots = circumstances.snapshots(source);
     let request = ExportRequest {
         subject: subject.clone(),
         backup_name: name.clone(),
         expires_at,
-        snapshots: if from_snapshot { Snapshots::Include } else { snapshots },
+        snapshots: if taken.is_some() { Snapshots::Include } else { snapshots },
         layout,
         route,
     };
-    let taken = if from_snapshot {
-        Some(TemporarySnapshot::take(daemon, bench.monitor, &subject, name.clone(), expires_at)?)
-    } else {
-        None
-    };
-    let selection = match snapshots {
+    let promoted = taken.as_ref().map(|_| match snapshots {
         Snapshots::Include => Selection::Promoted(name),
         Snapshots::Omit => Selection::Snapshot(name),
-    };
-    let promoted = taken.is_some().then_some(selection);
+    });
+    let is_snapshot = taken.is_some();
     let arrived = stream((bench, circumstances), source, &request, (&arrival, promoted), writer)?;
     drop((taken, room));
     let proof = arrival.judge(&arrived).map_err(|reason| AttemptError::Rejected { reason })?;
     let changed = || AttemptError::Changed { what: format!("The {} was deleted or renamed", subject.noun()) };
     let after = Look::at(daemon, &subject)?.ok_or_else(changed)?;
     let remarks = compare(&subject, &before, &after, &proof)?;
-    let consistency = if from_snapshot { Consistency::Snapshot } else { before.consistency(&after, layout) };
-    refuse_fuzzy(&before, consistency, circumstances.options.fuzzy)?;
+    let consistency = if is_snapshot { Consistency::Snapshot } else { before.consistency(&after, layout) };
+    refuse_fuzzy(&before, consistency, fuzzy)?;
     Ok(Point {
         run: bench.id,
         source: source.clone(),
@@ -273,6 +270,26 @@ fn wants_snapshot(look: &Look, options: &BackupOptions) -> bool {
     let is_fuzzy = look.consistency(look, options.layout) == Consistency::Fuzzy;
     let matters = look.is_disk() || options.fuzzy == Fuzzy::Refuse;
     is_fuzzy && matters && look.has_cheap_snapshots() && options.layout == Layout::Plain
+}
+
+/// The snapshot to read from; none where the daemon does not allow one and the user would have it all the same.
+fn take_snapshot<'b>(
+    bench: &'b Bench<'_>,
+    circumstances: &Circumstances<'b>,
+    subject: &Subject,
+    name: String,
+    expires_at: Timestamp,
+) -> Result<Option<TemporarySnapshot<'b>>, AttemptError> {
+    match TemporarySnapshot::take(circumstances.daemon, bench.monitor, subject, name, expires_at) {
+        Ok(snapshot) => Ok(Some(snapshot)),
+        Err(error @ DaemonError::Stopped { .. }) => Err(error.into()),
+        Err(error) if circumstances.options.fuzzy == Fuzzy::Allow => {
+            let message = format!("{}; it is read while it changes", describe(&error));
+            bench.monitor.event(Event::Said { object: subject.to_string(), message });
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Whether it may be read while it changes, if that is what it comes to.

@@ -130,6 +130,18 @@ fn it_is_gone_whatever_becomes_of_the_export() {
 }
 
 #[test]
+fn where_none_is_allowed_it_is_read_as_it_changes_only_if_that_is_allowed() {
+    let (repository, daemon) = (new(), daemon(Flavor::Incus, "btrfs", &running()));
+    daemon.forbid_snapshots("Project doesn't allow for snapshot creation");
+    let summary = run(&repository, &daemon, &unchecked());
+    assert!(summary.failed[0].1.contains("doesn't allow for snapshot creation"), "{:?}", summary.failed);
+    run(&repository, &daemon, &BackupOptions { fuzzy: Fuzzy::Allow, ..unchecked() });
+    let point = only_point(&repository);
+    assert_eq!(point.consistency, Consistency::Fuzzy);
+    assert!(export_bytes(&repository, &point) == running().export());
+}
+
+#[test]
 fn nothing_is_made_where_it_is_not_needed_or_not_cheap() {
     let container = || FakeInstance::container("web1").file("srv/data", b"x").status("Running");
     let refusing = BackupOptions { fuzzy: Fuzzy::Refuse, ..unchecked() };

@@ -85,6 +85,8 @@ struct State {
     unreadable: BTreeMap<String, String>,
     pools: BTreeMap<String, String>,
     members: Vec<String>,
+    /// Why no snapshots are taken.
+    no_snapshots: Option<String>,
     profiles: BTreeMap<String, Vec<String>>,
     networks: BTreeMap<String, Vec<String>>,
     backups: BTreeMap<Key, Vec<BackupEntry>>,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{FakeInstance, Kept, State};
+use super::{FakeDaemon, FakeInstance, Kept, State};
 use crate::clock::Timestamp;
 use crate::daemon::Subject;
 use crate::daemon::error::DaemonError;
@@ -16,6 +16,13 @@ impl Kept {
             export_instance_only: instance.export_instance_only(),
             made_of: Some(instance),
         }
+    }
+}
+
+impl FakeDaemon {
+    /// Makes the daemon refuse to take snapshots, with these words.
+    pub fn forbid_snapshots(&self, words: &str) {
+        self.state().no_snapshots = Some(words.to_owned());
     }
 }
 
@@ -35,6 +42,9 @@ impl State {
         name: &str,
         expires_at: Timestamp,
     ) -> Result<(), DaemonError> {
+        if let Some(words) = &self.no_snapshots {
+            return Err(DaemonError::refusal(&subject.to_string(), 403, words));
+        }
         self.call("snapshot", subject.project(), subject.name());
         self.remake(subject, |instance| instance.snapshot(name, Some(&expires_at.to_string())))
     }
