@@ -150,8 +150,11 @@ pub const MULTIPART_HEADERS_BYTES_MAX: usize = 16 * KIB;
 pub const PIECE_BYTES: usize = MIB;
 /// Bytes that may wait between the socket and the splitter, of all sources of a run that are at work.
 pub const READ_QUEUE_BYTES_MAX: usize = 8 * MIB;
-/// The most sources that a run stores beside each other, each with an open frame of either kind.
-pub const SOURCES_AT_ONCE_MAX: usize = 8;
+/// The most sources that a run stores beside each other: each takes some 10 MiB besides what they share (measured).
+pub const SOURCES_AT_ONCE_MAX: usize = 4;
+/// Plain bytes of frames of one kind that several sources may have open; beyond it the largest is closed before it is
+/// full.
+pub const OPEN_FRAMES_BYTES_MAX: usize = 2 * FRAME_PLAIN_BYTES_TARGET;
 /// Plain bytes of frames that may wait for compression, be compressed or wait for their turn.
 pub const FRAME_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.

@@ -89,8 +89,9 @@ pub fn record<R: Read + Send>(
     let mut len = 0_u64;
     std::thread::scope(|scope| {
         // The queue is part of the scope: if this thread ends early, the reader's next send fails and it ends, too.
-        let (pieces, arrived) = mpsc::sync_channel(queue_bytes / PIECE_BYTES);
-        scope.spawn(move || read_pieces(stream, &pieces));
+        let piece_bytes = PIECE_BYTES.min(queue_bytes / 4);
+        let (pieces, arrived) = mpsc::sync_channel(queue_bytes / piece_bytes);
+        scope.spawn(move || read_pieces(stream, piece_bytes, &pieces));
         for piece in arrived {
             let piece: Vec<u8> = piece.map_err(|source| StreamError::Read { read: len, source })?;
             if monitor.stop_requested() {
@@ -170,10 +171,10 @@ impl Parts {
 }
 
 /// Reads the stream to its end in pieces; stops when nobody takes them any more.
-fn read_pieces(stream: &mut impl Read, pieces: &mpsc::SyncSender<io::Result<Vec<u8>>>) {
+fn read_pieces(stream: &mut impl Read, piece_bytes: usize, pieces: &mpsc::SyncSender<io::Result<Vec<u8>>>) {
     loop {
-        let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let result = stream.by_ref().take(PIECE_BYTES as u64).read_to_end(&mut piece);
+        let mut piece = Vec::with_capacity(piece_bytes);
+        let result = stream.by_ref().take(piece_bytes as u64).read_to_end(&mut piece);
         // What arrived before an error is worth nothing: the stream is not complete.
         let ended = result.is_err() || piece.is_empty();
         let sent = match result {

@@ -63,6 +63,11 @@ impl OpenFrame {
         self.chunks.is_empty()
     }
 
+    /// Plain bytes so far.
+    pub fn bytes(&self) -> usize {
+        self.plain.len()
+    }
+
     /// Chunks so far.
     pub fn chunks(&self) -> usize {
         self.chunks.len()

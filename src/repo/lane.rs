@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::mpsc;
 
 use crate::id::{ChunkId, PackId, RunId};
-use crate::limits::{FRAME_PLAIN_BYTES_TARGET, FRAME_QUEUE_BYTES_MAX};
+use crate::limits::{FRAME_PLAIN_BYTES_TARGET, FRAME_QUEUE_BYTES_MAX, OPEN_FRAMES_BYTES_MAX};
 use crate::pack::{OpenFrame, PackError, PackKind, PackWriter, SealedFrame, SealedPack};
 use crate::repo::{RepoError, Repository};
 
@@ -51,6 +51,9 @@ impl Lane {
         frame.push(id, bytes);
         if frame.is_full() {
             self.close_frame(repository, source)?;
+        } else if self.open.values().map(OpenFrame::bytes).sum::<usize>() > OPEN_FRAMES_BYTES_MAX {
+            let largest = self.open.iter().max_by_key(|(_, frame)| frame.bytes()).map(|(source, _)| *source);
+            self.close_frame(repository, largest.unwrap_or(source))?;
         }
         Ok(pack)
     }

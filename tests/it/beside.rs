@@ -158,7 +158,7 @@ fn what_threads_add_at_once_is_stored_once_and_where_it_was_said_to_be() {
     // Together more than a pack, so that one fills up while all of them have frames open.
     let add = |thread: u64| -> Vec<Added> {
         let (_, mut session) = begin(&writer, run);
-        let chunks = (0..100).map(|n| if n % 3 == 0 { n } else { 1000 * thread + n });
+        let chunks = (0..240).map(|n| if n % 3 == 0 { n } else { 1000 * thread + n });
         let added: Vec<Added> =
             chunks.map(|seed| session.add(PackKind::Data, &noise(seed, 150_000)).unwrap()).collect();
         // Some fail: what they added stays, for others may refer to it.
@@ -168,7 +168,7 @@ fn what_threads_add_at_once_is_stored_once_and_where_it_was_said_to_be() {
         added
     };
     let added: Vec<Added> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (1..=7).map(|thread| scope.spawn(move || add(thread))).collect();
+        let threads: Vec<_> = (1..=4).map(|thread| scope.spawn(move || add(thread))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     writer.flush().unwrap();

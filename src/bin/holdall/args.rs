@@ -161,7 +161,7 @@ pub struct Backup {
     /// Read at most this much from the daemon in a second: 50MiB [default: limit_rate in the settings, or no limit]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub limit_rate: Option<u64>,
-    /// Save so many sources beside each other, as far as the daemon's staging area has room for them; 1 to 8
+    /// Save so many sources beside each other, as far as the daemon's staging area has room for them; 1 to 4
     /// [default: parallel in the settings, or 2]
     #[arg(long, value_name = "COUNT", value_parser = parse_parallel)]
     pub parallel: Option<usize>,
