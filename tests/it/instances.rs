@@ -45,8 +45,9 @@ fn faulty(flavor: Flavor, attempts: &[&[Fault]]) -> FakeDaemon {
     daemon
 }
 
+/// In a row: a source that has to wait for the staging area begins anew, and the faults are counted by attempts.
 fn unchecked() -> BackupOptions {
-    BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() }
+    BackupOptions { staging: StagingCheck::Skipped, parallel: 1, ..BackupOptions::default() }
 }
 
 fn sources(names: &[&str]) -> Selection {
@@ -335,8 +336,7 @@ fn a_run_that_is_stopped_keeps_the_points_of_finished_sources() {
     for flavor in [Flavor::Lxd, Flavor::Incus] {
         let (repository, daemon) = (new(), faulty(flavor, &[]));
         let monitor = StopsAt("fake//web1", AtomicBool::new(false));
-        let options = BackupOptions { parallel: 1, ..unchecked() };
-        let summary = back_up(&repository, &daemon, &Selection::All, &options, host(&clock()), &monitor).unwrap();
+        let summary = back_up(&repository, &daemon, &Selection::All, &unchecked(), host(&clock()), &monitor).unwrap();
         assert_eq!((summary.stopped, summary.made.len(), summary.failed), (true, 1, Vec::new()));
         assert_eq!((points_of(&repository, "db1").len(), points_of(&repository, "web1").len()), (1, 0));
         assert_eq!(repository.list_sessions().unwrap(), []);
