@@ -64,7 +64,7 @@ fn image(packaging: Packaging) -> FakeThing {
 }
 
 fn run(repository: &Repository, daemon: &FakeDaemon) -> Summary {
-    let options = BackupOptions { staging: StagingCheck::Skipped, ..BackupOptions::default() };
+    let options = BackupOptions { staging: StagingCheck::Skipped, parallel: 1, ..BackupOptions::default() };
     let host = Host { name: "test-host", clock: &clock(), hooks: &NoHostHooks };
     back_up(repository, daemon, &Selection::All, &options, host, &Silent).unwrap()
 }
