@@ -17,7 +17,7 @@ use crate::backup::rate::{Limited, Rate};
 use crate::backup::run::Bench;
 use crate::backup::sources::{BackupOptions, describe};
 use crate::backup::space::{self, Promise, Promised, Refusal};
-use crate::backup::temporary::{Promoted, TemporarySnapshot};
+use crate::backup::temporary::TemporarySnapshot;
 use crate::clock::Timestamp;
 use crate::daemon::{
     Daemon, DaemonError, Export, ExportRequest, Layout, Mode, Progress, Route, Server, Snapshots, Subject,
@@ -27,6 +27,7 @@ use crate::monitor::Event;
 use crate::point::{Consistency, Point, REMARKS_MAX, SET_MAX, ServerRecord};
 use crate::repo::{RepoError, Session, SessionWriter};
 use crate::rewrite::description::Selection;
+use crate::rewrite::reader::Selected;
 use crate::source::{DEFAULT_PROJECT, Source};
 
 /// How long what is made on the daemon for an export may stay if nobody deletes it, in microseconds: a day.
@@ -326,8 +327,8 @@ fn stream(
     let watch = Watch { object: &object, monitor, queue_bytes };
     let recorded = match promoted {
         Some(selection) => {
-            let mut promoted = Promoted::new(&mut limited, selection, bench.clock.now());
-            arrival.record(writer, (&mut promoted, packaging), watch)
+            let mut selected = Selected::new(&mut limited, selection, bench.clock.now());
+            arrival.record(writer, (&mut selected, packaging), watch)
         }
         None => arrival.record(writer, (&mut limited, packaging), watch),
     };

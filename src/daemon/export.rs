@@ -52,15 +52,7 @@ pub(super) fn open(
 
 /// Deletes a backup and waits for that; one that is gone already is no error.
 pub(super) fn delete_backup(api: &Api, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
-    let object = backup_object(subject, backup);
-    let target = subject.target(&["backups", backup])?;
-    match api.change(&Call::new(Method::Delete, target, &object)) {
-        Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
-        // A deletion that nobody remembers is over; the caller's next listing tells.
-        Ok(end) => end.or_look(&object, || Ok(())),
-        Err(DaemonError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+    api.delete(subject.target(&["backups", backup])?, &backup_object(subject, backup))
 }
 
 fn backup_object(subject: &Subject, backup: &str) -> String {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::Progress;
 use super::api::{Answer, Api, Body, Call, Target};
 use super::error::{DaemonError, tame};
+use super::http::Method;
 use super::model::or_default;
 use super::subject::Subject;
 use crate::limits::{DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, DAEMON_WAIT_SECONDS};
@@ -155,6 +156,17 @@ impl Api {
         match body.started(call.object)? {
             Some(id) => self.wait(&id, call.object, &mut |_| ()),
             None => Ok(End::Success),
+        }
+    }
+
+    /// Deletes something and waits for that; what is gone already is no error.
+    pub fn delete(&self, target: Target, object: &str) -> Result<(), DaemonError> {
+        match self.change(&Call::new(Method::Delete, target, object)) {
+            Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
+            // A deletion that nobody remembers is over; the caller's next listing tells.
+            Ok(end) => end.or_look(object, || Ok(())),
+            Err(DaemonError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -6,7 +6,6 @@ use super::api::{Api, Call};
 use super::error::DaemonError;
 use super::http::Method;
 use super::model::WireSnapshot;
-use super::operation::End;
 use super::subject::Subject;
 use crate::clock::Timestamp;
 
@@ -33,13 +32,7 @@ pub(super) fn take(api: &Api, subject: &Subject, name: &str, expires_at: Timesta
 
 /// One that is gone already is no error.
 pub(super) fn delete(api: &Api, subject: &Subject, name: &str) -> Result<(), DaemonError> {
-    let object = object(subject, name);
-    match api.change(&Call::new(Method::Delete, subject.target(&["snapshots", name])?, &object)) {
-        Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
-        Ok(end) => end.or_look(&object, || Ok(())),
-        Err(DaemonError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error),
-    }
+    api.delete(subject.target(&["snapshots", name])?, &object(subject, name))
 }
 
 fn object(subject: &Subject, name: &str) -> String {

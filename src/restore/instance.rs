@@ -27,8 +27,7 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     let project = job.target.project.as_deref().unwrap_or(project);
     let name = job.target.name.as_deref().unwrap_or(&job.point.source.name);
     if job.target.member.is_some() {
-        let reason = "daemons put an instance on the cluster member that takes the upload; restore it there";
-        return Err(RestoreError::Fixed { label: job.label.to_owned(), reason });
+        return Err(RestoreError::PlacedByDaemon { label: job.label.to_owned() });
     }
     let (index, index_len) = job.index()?;
     let Some(kind @ (Kind::Container | Kind::VirtualMachine)) = index.kind() else {

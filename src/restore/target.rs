@@ -159,6 +159,12 @@ pub enum RestoreError {
         /// The point.
         label: String,
     },
+    /// A member was asked for, and daemons take no wishes.
+    #[error("{label} is an instance, which goes to the cluster member that takes the upload")]
+    PlacedByDaemon {
+        /// The point.
+        label: String,
+    },
     /// What was asked for does not apply to images.
     #[error("{label} is an image and cannot be restored with {what}")]
     NotForImages {

@@ -5,6 +5,7 @@
 
 pub(crate) mod description;
 pub(crate) mod keys;
+pub(crate) mod reader;
 pub(crate) mod stream;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod trial;

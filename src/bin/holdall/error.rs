@@ -458,6 +458,9 @@ impl From<RestoreError> for CliError {
                 Self::new(Code::Usage, line).hint("write it to a file with `holdall export`")
             }
             RestoreError::NotForImages { .. } => Self::new(Code::Usage, line),
+            RestoreError::PlacedByDaemon { .. } => {
+                Self::new(Code::Usage, line).hint("run `holdall restore` on that member, without --member")
+            }
             RestoreError::NameTaken { object } if object.starts_with("Image ") => {
                 Self::new(Code::Taken, line).hint("it has the same bytes as this one; there is nothing to restore")
             }
