@@ -15,18 +15,20 @@
 //! | [`id`], [`limits`], [`codec`], [`clock`], [`source`], [`monitor`] | words; everybody may use them |
 //! | `rewrite` | exports with another description |
 //! | [`tar`], [`multipart`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | bytes in and out |
+//! | [`protocol`] | by which steps writers, prunes and readers share a repository; no IO |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
 //! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations, one room per verb; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
-//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of
-//! programs share a repository. `tests/tidy.rs` holds who may use whom, and the habits of the house.
+//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps. `tests/tidy.rs` holds who may use whom, and the habits of the house.
 //!
 //! # Invariants, and what holds them
 //!
 //! - Nothing refers to an object that is not durable: packs, then the segment that names them, then the point. The
 //!   types of [`pack`] allow no other order, and `tests/it/order.rs` reads it from a recorded run.
+//! - No step of the protocol is left out or comes in another order: `src/protocol/tests/` explores what would be lost,
+//!   `tests/it/order.rs` reads the order from recorded runs.
 //! - The index can be deleted at any time: `tests/cli/damage.rs`, `tests/daemon/product.rs`.
 //! - An archive comes back byte for byte, or not at all: `tests/it/round_trip.rs`, `tests/it/damage.rs`.
 //! - An export that did not prove complete never becomes a point: `tests/it/instances.rs`,
@@ -55,6 +57,7 @@ pub mod monitor;
 pub mod multipart;
 pub mod pack;
 pub mod point;
+pub mod protocol;
 pub mod recipe;
 pub mod repo;
 pub mod restore;
