@@ -17,7 +17,7 @@ use holdall::monitor::Silent;
 use holdall::pack::{PackKind, Segment, SegmentPack};
 use holdall::point::{Consistency, Content, Point, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
-use holdall::repo::{Catalog, Repository, SessionRecord, SessionWriter, Writer};
+use holdall::repo::{Catalog, Repository, Session, SessionRecord, SessionWriter, Writer};
 use holdall::restore::{Digest, FetchError, export};
 use holdall::source::Source;
 use holdall::store::MemoryStore;
@@ -186,7 +186,8 @@ impl Maker<'_, '_, '_> {
             stream_len ^= u64::from(amount) + 1;
             self.is_honest = false;
         }
-        self.writer.flush().expect("memory does not fail");
+        self.writer.store_packs().expect("memory does not fail");
+        self.writer.name_packs().expect("memory does not fail");
         self.packs.sort_unstable();
         self.packs.dedup();
         let recipe_digest = self.hasher.finish();
@@ -253,7 +254,7 @@ pub fn rebuild(data: &[u8]) {
     let run = RunId::from_bytes([1; 32]);
     let record = SessionRecord::of_this_process(run, "host", now);
     let writer = Writer::new(&repository, run);
-    let (session, session_writer) = writer.open_session(&record).expect("memory does not fail");
+    let (mut session, session_writer) = writer.open_session(&record).expect("memory does not fail");
     let maker = Maker {
         words: Words(data),
         writer: &writer,
@@ -266,7 +267,8 @@ pub fn rebuild(data: &[u8]) {
         misled: None,
     };
     let (content, made) = maker.content();
-    let committed = session.commit(&repository, point(run, now, content));
+    Session::flush([&mut session], &writer).expect("memory does not fail");
+    let committed = session.commit(&repository, &point(run, now, content));
     assert!(committed.is_ok() || !made.is_honest, "an honest point is refused: {committed:?}");
     if let Some(how) = made.misled {
         mislead(&repository, how);

@@ -19,6 +19,9 @@ use crate::source::Source;
 /// How long finished sources wait for company before their points are committed.
 const GROUP_TIME_MAX: Duration = Duration::from_mins(10);
 
+/// How often a point is committed under yet another session after it was fenced.
+const COMMITS_AGAIN_MAX: usize = 3;
+
 /// What became of one source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Made {
@@ -73,7 +76,26 @@ pub(super) struct Bench<'r> {
 impl<'r> Bench<'r> {
     /// Announces an attempt and lets it use what stands in the store.
     pub(super) fn open_session(&self) -> Result<(Session, SessionWriter<'_, 'r>), RepoError> {
-        self.writer.open_session(&SessionRecord::of_this_process(self.id, &self.host, self.clock.now()))
+        self.writer.open_session(&self.record())
+    }
+
+    fn record(&self) -> SessionRecord {
+        SessionRecord::of_this_process(self.id, &self.host, self.clock.now())
+    }
+
+    /// Commits a point. Who was taken for dead meanwhile tries again under another name, which costs nothing as long as
+    /// what the point needs is still there. `None` if it is not.
+    fn commit(&self, session: Session, point: &Point) -> Result<Option<PointId>, RepoError> {
+        let id = session.id();
+        if session.commit(self.repository, point)? == Commit::Done {
+            return Ok(Some(id));
+        }
+        for _ in 0..COMMITS_AGAIN_MAX {
+            if let Some(id) = self.writer.commit_again(&self.record(), point)? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -141,18 +163,19 @@ impl<'r> Run<'r> {
     /// Makes everything durable and commits the points that wait for it. Returns the sources whose session was fenced:
     /// their data is stored, their point is not.
     pub(super) fn commit_group(&mut self) -> Result<Vec<Source>, RepoError> {
-        self.bench.writer.flush()?;
+        let mut waiting = std::mem::take(&mut self.waiting);
+        Session::flush(waiting.iter_mut().map(|(session, _)| session), &self.bench.writer)?;
         let mut fenced = Vec::new();
-        for (session, point) in std::mem::take(&mut self.waiting) {
+        for (session, point) in waiting {
             let made = Made {
                 source: point.source.clone(),
                 point: session.id(),
                 stream_len: point.content.stream_len,
                 statistics: point.statistics,
             };
-            match session.commit(self.bench.repository, point) {
-                Ok(Commit::Done) => self.summary.made.push(made),
-                Ok(Commit::Fenced) => fenced.push(made.source),
+            match self.bench.commit(session, &point) {
+                Ok(Some(id)) => self.summary.made.push(Made { point: id, ..made }),
+                Ok(None) => fenced.push(made.source),
                 // One source that no reader would accept does not cost the others of its group their points.
                 Err(RepoError::BeyondLimits { source, .. }) => {
                     self.fail(made.source, format!("Its point would be beyond the limits of the format: {source}"));

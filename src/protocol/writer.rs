@@ -126,15 +126,10 @@ impl<I: Ids> Writer<I> {
         }
     }
 
-    /// Whether a chunk may be referred to that a stored segment puts into this pack. `is_own`: this process stored it
-    /// after this session was announced, so that whoever condemns it waits for this session.
-    pub fn knows(&self, pack: PackOf<I>, is_own: bool) -> bool {
-        is_own || (self.is_certain && self.listed.contains(pack) && !self.condemned.contains(pack))
-    }
-
-    /// Every pack that a condemned object named.
-    pub fn condemned(&self) -> &I::Packs {
-        &self.condemned
+    /// Whether a chunk may be referred to that a stored segment puts into this pack. Besides these count the packs that
+    /// this process stored after the announcement, for whoever condemns one waits for this session.
+    pub fn knows(&self, pack: PackOf<I>) -> bool {
+        self.is_certain && self.listed.contains(pack) && !self.condemned.contains(pack)
     }
 
     /// An operation that has no other answer than that it succeeded: [`WriterStep::Announce`], [`WriterStep::Store`],

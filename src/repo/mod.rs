@@ -39,15 +39,28 @@ pub use writer::{Added, SessionWriter, Writer};
 
 pub use crate::index::Fact;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::chunk::Gear;
 use crate::clock::Timestamp;
 use crate::crypto::{IdKey, Keys, ReadKeys, SlotKey, Unlock, WriteKeys};
-use crate::id::{KeyslotId, RepositoryId};
+use crate::id::{CondemnedId, KeyslotId, PackId, PointId, RepositoryId, SegmentId};
 use crate::index::Index;
+use crate::protocol::Ids;
 use crate::store::Store;
+
+/// What the protocol's machines work with in a real store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Stored {}
+
+impl Ids for Stored {
+    type Packs = BTreeSet<PackId>;
+    type Sessions = BTreeSet<PointId>;
+    type Condemned = BTreeSet<CondemnedId>;
+    type Segments = BTreeSet<SegmentId>;
+}
 
 /// An open repository.
 pub struct Repository {

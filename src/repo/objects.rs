@@ -1,6 +1,6 @@
 //! Sealing, storing and opening each kind of object.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use crate::clock::Timestamp;
 use crate::codec::{DecodeError, DecodeProblem, Decoder};
@@ -12,8 +12,9 @@ use crate::id::{CondemnedId, ID_BYTES, KeyslotId, NoteId, PackId, PointId, Segme
 use crate::limits::{OBJECT_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
 use crate::pack::{self, Directory, Segment, Trailer};
 use crate::point::{Point, Verdict};
+use crate::protocol::Reading;
 use crate::repo::{Condemned, Config, Note, NoteFact, RepoError, Repository, SessionRecord, layout};
-use crate::store::{Directory as StoreDirectory, Name, Put, Store, list_settled};
+use crate::store::{Directory as StoreDirectory, Listed, Name, Put, Store, StoreErrorKind, list_settled};
 
 /// The README of every repository, for people who find one.
 const README: &str = "\
@@ -159,6 +160,15 @@ impl Repository {
         Ok(listed.iter().filter_map(|listed| layout::parse_id(&listed.name, &from_bytes)).collect())
     }
 
+    /// A listing for a decision of the protocol: where listings can be stale this host first forgets what it remembers of
+    /// it (`format-spec/concurrency.md`, "Bounded staleness").
+    pub(super) fn list_fresh(&self, directory: &StoreDirectory) -> Result<Vec<Listed>, RepoError> {
+        if self.config().settle_seconds > 0 {
+            self.store().refresh(directory)?;
+        }
+        Ok(self.store().list(directory)?)
+    }
+
     /// The ids in a small directory, listed until two listings agree: servers have been seen to skip an entry while
     /// others are removed.
     pub(super) fn list_ids_surely<I>(
@@ -166,6 +176,9 @@ impl Repository {
         directory: &StoreDirectory,
         from_bytes: impl Fn([u8; ID_BYTES]) -> I,
     ) -> Result<Vec<I>, RepoError> {
+        if self.config().settle_seconds > 0 {
+            self.store().refresh(directory)?;
+        }
         let listed = list_settled(self.store(), directory)?;
         Ok(listed.iter().filter_map(|listed| layout::parse_id(&listed.name, &from_bytes)).collect())
     }
@@ -188,17 +201,43 @@ impl Repository {
         Ok(crypto::seal_given(self.write_keys(), GivenName::Session(id), &plain)?)
     }
 
-    /// Every pack that a condemned object names. One that is gone names packs that are gone, too.
+    /// The condemned objects.
+    pub fn list_condemned(&self) -> Result<BTreeSet<CondemnedId>, RepoError> {
+        Ok(self.list_ids_surely(&layout::CONDEMNED, CondemnedId::from_bytes)?.into_iter().collect())
+    }
+
+    /// The packs that a condemned object names.
+    pub fn read_condemned(&self, id: CondemnedId) -> Result<Reading<BTreeSet<PackId>>, RepoError> {
+        let name = layout::condemned(id);
+        let bytes = match self.get_object(&name, OBJECT_BYTES_MAX) {
+            Ok(bytes) => bytes,
+            Err(RepoError::Gone { .. }) => return Ok(Reading::Gone),
+            Err(RepoError::Store(error)) if matches!(error.kind, StoreErrorKind::TooLarge { .. }) => {
+                return Ok(Reading::Unreadable);
+            }
+            Err(error) => return Err(error),
+        };
+        let Ok(opened) = crypto::open_free(self.write_keys(), id, &bytes) else { return Ok(Reading::Unreadable) };
+        Ok(Condemned::decode(&opened.plain)
+            .map_or(Reading::Unreadable, |condemned| Reading::Says(condemned.packs.into_iter().collect())))
+    }
+
+    /// Stores a condemned object. From now on these packs are doomed.
+    pub fn put_condemned(&self, packs: &BTreeSet<PackId>) -> Result<CondemnedId, RepoError> {
+        let plain = Condemned { packs: packs.iter().copied().collect() }.encode();
+        within_limits(&plain, || "A new condemned object".to_owned(), Condemned::decode)?;
+        let (id, sealed) = crypto::seal_free::<CondemnedId>(self.write_keys(), &plain)?;
+        self.put_new(&layout::condemned(id), &sealed)?;
+        Ok(id)
+    }
+
+    /// Every pack that a condemned object names which can be read.
     pub(super) fn condemned_packs(&self) -> Result<HashSet<PackId>, RepoError> {
         let mut packs = HashSet::new();
-        for id in self.list_ids_surely(&layout::CONDEMNED, CondemnedId::from_bytes)? {
-            let name = layout::condemned(id);
-            let bytes = match self.get_object(&name, OBJECT_BYTES_MAX) {
-                Err(RepoError::Gone { .. }) => continue,
-                other => other?,
-            };
-            let opened = crypto::open_free(self.write_keys(), id, &bytes)?;
-            packs.extend(Condemned::decode(&opened.plain).map_err(|source| undecodable(&name, source))?.packs);
+        for id in self.list_condemned()? {
+            if let Reading::Says(named) = self.read_condemned(id)? {
+                packs.extend(named);
+            }
         }
         Ok(packs)
     }

@@ -1,20 +1,20 @@
 //! One attempt to make one point (steps W1 to W6 of `format-spec/concurrency.md`).
 //!
-//! The session is announced before anything is looked up, the point is created if absent and that is the only commit,
-//! and the announcement is removed last. Dropping a session leaves it for the next prune to end.
+//! Which step comes next is said by [`crate::protocol::Writer`]; here it is done. The session is announced before anything
+//! is looked up, the point is created if absent and that is the only commit, and the announcement is removed last.
+//! Dropping a session leaves it for the next prune to end.
 
 use crate::id::{PointId, RunId};
 use crate::point::{Point, Verdict};
-use crate::repo::{RepoError, Repository, SessionRecord, View, layout};
-use crate::store::Put;
-
-/// How often a void is tried when the store gives no clear answer to a commit.
-const VOID_ATTEMPTS_MAX: usize = 5;
+use crate::protocol::{Attempt, Creation, Writer as Steps, WriterStep};
+use crate::repo::{RepoError, Repository, SessionRecord, Stored, View, Writer, layout};
+use crate::store::{Put, StoreError};
 
 /// An announced attempt. It has the id of the point that it may become.
 #[derive(Debug)]
 pub struct Session {
     id: PointId,
+    steps: Steps<Stored>,
 }
 
 /// How a commit ended.
@@ -31,8 +31,8 @@ pub(super) struct Announced(Session);
 
 impl Announced {
     /// W2 and W3: reads what the attempt may refer to.
-    pub(super) fn look(self, repository: &Repository) -> Result<(Session, View), RepoError> {
-        match View::for_writing(repository) {
+    pub(super) fn look(mut self, repository: &Repository) -> Result<(Session, View), RepoError> {
+        match self.0.look(repository) {
             Ok(view) => Ok((self.0, view)),
             Err(error) => {
                 self.0.abandon(repository)?;
@@ -45,10 +45,39 @@ impl Announced {
 impl Session {
     /// W1: announces an attempt.
     pub(super) fn announce(repository: &Repository, record: &SessionRecord) -> Result<Announced, RepoError> {
-        let session = Self { id: PointId::random()? };
+        let mut session = Self { id: PointId::random()?, steps: Steps::default() };
         let sealed = repository.seal_session(session.id, record)?;
+        // Whatever comes first is done first, so that an order which announces later shows in a recorded run.
+        while session.steps.next() != WriterStep::Announce {
+            session.look_once(repository, &mut Vec::new())?;
+        }
         repository.put_new(&layout::session(session.id), &sealed)?;
+        session.steps.done();
         Ok(Announced(session))
+    }
+
+    fn look(&mut self, repository: &Repository) -> Result<View, RepoError> {
+        let mut listed = Vec::new();
+        while self.look_once(repository, &mut listed)? {}
+        View::for_writing(repository, &self.steps, listed)
+    }
+
+    /// One operation of W2 and W3. Returns whether there was one to do.
+    fn look_once(
+        &mut self,
+        repository: &Repository,
+        listed: &mut Vec<(crate::id::PackId, u64)>,
+    ) -> Result<bool, RepoError> {
+        match self.steps.next() {
+            WriterStep::ListCondemned => self.steps.condemned_listed(repository.list_condemned()?),
+            WriterStep::ReadCondemned(id) => self.steps.condemned_read(id, &repository.read_condemned(id)?),
+            WriterStep::ListPacks => {
+                *listed = repository.list_packs()?;
+                self.steps.packs_listed(listed.iter().map(|(pack, _)| *pack).collect());
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// The id of session and point.
@@ -56,50 +85,86 @@ impl Session {
         self.id
     }
 
-    /// W5 and W6: creates the point. Everything it refers to must be durable and named by a stored segment.
+    /// W4: makes durable and names what was added, for several sessions at once. Until this is done none of them can
+    /// commit.
+    pub fn flush<'s>(sessions: impl IntoIterator<Item = &'s mut Self>, writer: &Writer<'_>) -> Result<(), RepoError> {
+        let mut sessions: Vec<&mut Self> = sessions.into_iter().collect();
+        while let Some(first) = sessions.first() {
+            match first.steps.next() {
+                WriterStep::Store => writer.store_packs()?,
+                WriterStep::Name => writer.name_packs()?,
+                _ => break,
+            }
+            for session in &mut sessions {
+                session.steps.done();
+            }
+        }
+        Ok(())
+    }
+
+    /// W5 and W6: creates the point. Everything it refers to was [flushed](Self::flush) before.
     ///
     /// The point is sent once, below every retry: a request that lingers must not bring back a point that was forgotten
     /// meanwhile. Without a clear answer a void is tried under the same name, and who won is read from the bytes.
-    pub fn commit(self, repository: &Repository, point: Point) -> Result<Commit, RepoError> {
-        let name = layout::point(self.id);
-        let own = match repository.seal_verdict(self.id, &Verdict::Point(Box::new(point))) {
+    pub fn commit(mut self, repository: &Repository, point: &Point) -> Result<Commit, RepoError> {
+        let own = match repository.seal_verdict(self.id, &Verdict::Point(Box::new(point.clone()))) {
             Ok(own) => own,
             Err(unfit) => {
                 // It was never sent, so the attempt is surely over.
-                self.remove(repository)?;
+                self.abandon(repository)?;
                 return Err(unfit);
             }
         };
-        let store = repository.store();
-        let commit = match store.put(&name, &[&own]) {
-            Ok(Put::Created) => Commit::Done,
-            Ok(Put::Exists) => Commit::Fenced,
-            Err(unclear) => {
-                let void = repository.seal_verdict(self.id, &Verdict::Void)?;
-                let answered = (0..VOID_ATTEMPTS_MAX).any(|_| store.put(&name, &[&void]).is_ok());
-                if !answered {
-                    // Nobody knows who won. The session stays: a prune must not believe it over (trace T25).
-                    return Err(unclear.into());
+        let void = repository.seal_verdict(self.id, &Verdict::Void)?;
+        let (store, name) = (repository.store(), layout::point(self.id));
+        let mut unclear = None;
+        loop {
+            match self.steps.next() {
+                WriterStep::Commit => self.steps.committed(creation(store.put(&name, &[&own]), &mut unclear)),
+                WriterStep::Void => self.steps.voided(creation(store.put(&name, &[&void]), &mut None)),
+                WriterStep::ReadVerdict => match store.get(&name, own.len().max(void.len())) {
+                    Ok(stored) => self.steps.verdict_read(stored == own),
+                    Err(_) => self.steps.verdict_unreadable(),
+                },
+                WriterStep::Withdraw => {
+                    // The point stands, or never will: what is left is a name that the next prune would remove.
+                    let _ = repository.withdraw(self.id);
+                    self.steps.done();
                 }
-                if store.get(&name, own.len().max(void.len()))? != own {
-                    self.remove(repository)?;
-                    return Err(unclear.into());
-                }
-                Commit::Done
+                WriterStep::Ended(Attempt::Committed) => return Ok(Commit::Done),
+                WriterStep::Ended(Attempt::Fenced) => return Ok(Commit::Fenced),
+                // Also where nobody knows who won; then the session stays, for a prune must not believe it over (T25).
+                _ => return Err(unclear.map_or(RepoError::WriterBroken, RepoError::from)),
             }
-        };
-        // The point stands, or never will: what is left of the session is a name that the next prune would remove.
-        let _ = self.remove(repository);
-        Ok(commit)
+        }
     }
 
     /// Ends an attempt whose point was never sent.
-    pub fn abandon(self, repository: &Repository) -> Result<(), RepoError> {
-        self.remove(repository)
+    pub fn abandon(mut self, repository: &Repository) -> Result<(), RepoError> {
+        self.steps.abandon();
+        if self.steps.next() == WriterStep::Withdraw {
+            repository.withdraw(self.id)?;
+        }
+        Ok(())
     }
+}
 
-    fn remove(&self, repository: &Repository) -> Result<(), RepoError> {
-        repository.store().delete(&layout::session(self.id))?;
+/// What became of a creation; the error of one without a clear answer is kept.
+fn creation(answer: Result<Put, StoreError>, unclear: &mut Option<StoreError>) -> Creation {
+    match answer {
+        Ok(Put::Created) => Creation::Created,
+        Ok(Put::Exists) => Creation::Taken,
+        Err(error) => {
+            unclear.get_or_insert(error);
+            Creation::Unclear
+        }
+    }
+}
+
+impl Repository {
+    /// Removes the announcement of a session that is over.
+    pub(super) fn withdraw(&self, session: PointId) -> Result<(), RepoError> {
+        self.store().delete(&layout::session(session))?;
         Ok(())
     }
 }

@@ -1,5 +1,5 @@
-//! What a writer may rely on: the packs that stand in the store and are not doomed (steps W2 and W3 of
-//! `format-spec/concurrency.md`).
+//! The packs that may be used: by a writer those that stand in the store and are not doomed (steps W2 and W3 of
+//! `format-spec/concurrency.md`), by a reader all that stand there, some of them with reluctance.
 //!
 //! Only the store is asked, in this order: first what is condemned, then which packs exist. No cache and no index
 //! replaces these listings.
@@ -8,7 +8,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::id::PackId;
 use crate::index::Fact;
-use crate::repo::{RepoError, Repository, layout};
+use crate::protocol::Writer;
+use crate::repo::{RepoError, Repository, Stored, layout};
 
 /// The packs of the store at one time, as one session may use them.
 #[derive(Debug, Default)]
@@ -20,26 +21,21 @@ pub struct View {
 }
 
 impl View {
-    /// Reads `condemned/`, then `packs/`. What a writer may use is listed, condemned by nobody, marked damaged by no
-    /// note, and as long as its segments state: who refers to a pack that was cut off claims a backup that is none.
-    ///
-    /// Where a condemned object cannot be read nothing counts as known: what it names is unknown.
-    pub fn for_writing(repository: &Repository) -> Result<Self, RepoError> {
-        let condemned = match repository.condemned_packs() {
-            Ok(condemned) => Some(condemned),
-            Err(RepoError::Damaged { .. }) => None,
-            Err(error) => return Err(error),
-        };
-        let listed = repository.list_packs()?;
-        let Some(condemned) = condemned else { return Ok(Self::default()) };
+    /// What a session may use by its steps W2 and W3, and is sound: marked damaged by no note, and as long as its
+    /// segments state. Who refers to a pack that was cut off claims a backup that is none.
+    pub(super) fn for_writing(
+        repository: &Repository,
+        steps: &Writer<Stored>,
+        listed: Vec<(PackId, u64)>,
+    ) -> Result<Self, RepoError> {
         let damaged = repository.damaged_packs()?;
         let of_wrong_size = repository.packs_of_wrong_size(&listed)?;
-        let doomed = |pack: &PackId| [&condemned, &damaged, &of_wrong_size].iter().any(|packs| packs.contains(pack));
-        let usable = listed.into_iter().filter(|(pack, _)| !doomed(pack)).collect();
+        let is_sound = |pack: &PackId| !damaged.contains(pack) && !of_wrong_size.contains(pack);
+        let usable = listed.into_iter().filter(|(pack, _)| steps.knows(*pack) && is_sound(pack)).collect();
         Ok(Self { usable, last_resort: HashSet::new() })
     }
 
-    /// The same for a reader: condemned and damaged packs may still be read while they stand, but others are preferred.
+    /// What a reader may use: condemned and damaged packs may still be read while they stand, but others are preferred.
     pub fn for_reading(repository: &Repository) -> Result<Self, RepoError> {
         let mut last_resort = repository.condemned_packs().unwrap_or_default();
         let listed = repository.list_packs()?;
@@ -82,7 +78,7 @@ impl Repository {
     pub fn list_packs(&self) -> Result<Vec<(PackId, u64)>, RepoError> {
         let mut packs = Vec::new();
         for directory in layout::PACKS.shards() {
-            for listed in self.store().list(&directory)? {
+            for listed in self.list_fresh(&directory)? {
                 // One that stands in another directory than its first digit says could not be read by its id.
                 if let Some(pack) = layout::parse_id(&listed.name, PackId::from_bytes)
                     && layout::pack(pack) == listed.name

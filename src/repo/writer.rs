@@ -1,21 +1,22 @@
 //! Storing what is new: chunks become frames, frames packs, packs a segment (step W4 of `format-spec/concurrency.md`).
 //!
 //! A run has one writer, whose sessions share packs and segments, several of them at once if need be. The write order
-//! is kept here: a segment names stored packs only, and [`Writer::flush`] returns when everything that was added is
-//! durable and named. Nothing refers to it before that.
+//! is kept here: a segment names stored packs only. Nothing refers to what was added before it is durable and named
+//! ([`Session::flush`]).
 
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-use crate::id::{ChunkId, PackId, RunId};
+use crate::id::{ChunkId, PackId, PointId, RunId};
 use crate::limits::{
     FRAME_SEALED_BYTES_MAX, PACK_BYTES_MAX, PACK_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, SOURCES_AT_ONCE_MAX,
 };
 use crate::pack::{PackKind, Segment, SegmentPack, StoredPack};
+use crate::point::Point;
 use crate::recipe::ChunkRef;
 use crate::repo::lane::{FRAMES_ON_THEIR_WAY_MAX, Lane, SourceNumber};
-use crate::repo::{RepoError, Repository, Session, SessionRecord, View, layout};
+use crate::repo::{Commit, RepoError, Repository, Session, SessionRecord, View, layout};
 
 const _: () = assert!(
     PACK_BYTES_TARGET + (FRAMES_ON_THEIR_WAY_MAX + SOURCES_AT_ONCE_MAX) * FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX,
@@ -113,15 +114,36 @@ impl<'r> Writer<'r> {
         Ok(result)
     }
 
-    /// Stores everything that was added: packs first, then the segment that names them.
-    pub fn flush(&self) -> Result<(), RepoError> {
+    /// W4: stores everything that was added, in packs.
+    pub fn store_packs(&self) -> Result<(), RepoError> {
         self.with(|shared| {
             for kind in [PackKind::Data, PackKind::Meta] {
                 shared.store_pack(self.repository, kind)?;
             }
-            shared.join_storing()?;
-            shared.store_segment(self.repository)
+            shared.join_storing()
         })
+    }
+
+    /// W4: stores the segment that names all packs which none names yet.
+    pub fn name_packs(&self) -> Result<(), RepoError> {
+        self.with(|shared| shared.store_segment(self.repository))
+    }
+
+    /// Tries once more to make a point whose session was fenced, under another session, without reading the source again:
+    /// everything that it needs is stored. `None` if it is not known any more, or was fenced once more.
+    pub fn commit_again(&self, record: &SessionRecord, point: &Point) -> Result<Option<PointId>, RepoError> {
+        let (mut session, writer) = self.open_session(record)?;
+        if !point.content.packs.iter().all(|pack| writer.view.holds(pack)) {
+            session.abandon(self.repository)?;
+            return Ok(None);
+        }
+        drop(writer);
+        Session::flush([&mut session], self)?;
+        let id = session.id();
+        match session.commit(self.repository, point)? {
+            Commit::Done => Ok(Some(id)),
+            Commit::Fenced => Ok(None),
+        }
     }
 
     /// Whether packs were stored since the last flush: a group ends then.

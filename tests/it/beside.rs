@@ -171,7 +171,8 @@ fn what_threads_add_at_once_is_stored_once_and_where_it_was_said_to_be() {
         let threads: Vec<_> = (1..=4).map(|thread| scope.spawn(move || add(thread))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    writer.flush().unwrap();
+    writer.store_packs().unwrap();
+    writer.name_packs().unwrap();
     let packs = repository.list_packs().unwrap();
     assert!(packs.len() >= 2, "{packs:?}");
     for one in &added {
@@ -190,7 +191,8 @@ fn a_session_relies_on_packs_of_its_run_only_as_far_as_a_prune_would_wait_for_it
     let bytes = noise(1, 100_000);
     let (_, mut early) = begin(&writer, run);
     let first = early.add(PackKind::Data, &bytes).unwrap();
-    writer.flush().unwrap();
+    writer.store_packs().unwrap();
+    writer.name_packs().unwrap();
     // A prune publishes what it condemns, then waits for the sessions that are open: the early one only.
     let condemned = Condemned { packs: vec![first.pack] };
     let (id, sealed) = seal_free::<CondemnedId>(repository.write_keys(), &condemned.encode()).unwrap();

@@ -68,6 +68,7 @@ pub enum Listings {
 
 /// Who is there, and what may happen to them.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is something that processes may meet, or not")]
 pub struct Scene {
     /// What each writer needs.
     pub needs: Vec<u8>,
@@ -469,9 +470,9 @@ impl Model {
         let actor = &state.writers[writer];
         let known_by_segment = |pack: u8| {
             let is_named = state.store.named.has(pack) || self.is_without(Rule::T24) && actor.unnamed.has(pack);
-            is_named && actor.machine.knows(pack, false)
+            is_named && actor.machine.knows(pack)
         };
-        let knows = |pack: u8| known_by_segment(pack) || actor.machine.knows(pack, true) && actor.own.has(pack);
+        let knows = |pack: u8| known_by_segment(pack) || actor.own.has(pack);
         let usable = (0..8).filter(|pack| knows(*pack) && self.scene.damaged != Some(*pack));
         let missing = usable.fold(needs, |needs, pack| needs & !state.store.content[usize::from(pack)]);
         if missing != 0 {
@@ -530,16 +531,11 @@ impl Model {
                 state.add(Kind::Condemned, object, number);
                 machine.done();
             }
-            PruneStep::Settle(times) => match state.settling[prune] {
-                None => state.settling[prune] = Some((state.stale, times)),
-                Some((old, left)) => {
-                    state.settle(&old);
-                    state.settling[prune] = (left > 1).then_some((state.stale, left - 1));
-                    if left == 1 {
-                        machine.done();
-                    }
+            PruneStep::Settle(times) => {
+                if state.has_settled(prune, times) {
+                    machine.done();
                 }
-            },
+            }
             PruneStep::ListCondemned => machine.condemned_listed(Bits(choice)),
             PruneStep::ReadCondemned(object) => machine.condemned_read(object, store.condemned_object(object)),
             PruneStep::ListSessions => machine.sessions_listed(Bits(choice)),
@@ -853,6 +849,21 @@ impl State {
         self.store.content[usize::from(pack)] = content;
         self.add(Kind::Packs, pack, by);
         pack
+    }
+
+    /// Begins to wait so many settle times, or ends one of them. Returns whether it was the last.
+    fn has_settled(&mut self, prune: usize, times: u32) -> bool {
+        match self.settling[prune] {
+            None => {
+                self.settling[prune] = Some((self.stale, times));
+                false
+            }
+            Some((old, left)) => {
+                self.settle(&old);
+                self.settling[prune] = (left > 1).then_some((self.stale, left - 1));
+                left == 1
+            }
+        }
     }
 
     /// Ends a settle time: what was stale when it began, and has not changed again, is seen by everybody.
