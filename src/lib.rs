@@ -18,7 +18,7 @@
 //! | [`protocol`] | by which steps writers, prunes and readers share a repository; no IO |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations, one room per verb; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`prune`], [`status`], [`check`] | operations, one room per verb; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps. `tests/tidy.rs` holds who may use whom, and the habits of the house.
@@ -58,6 +58,7 @@ pub mod multipart;
 pub mod pack;
 pub mod point;
 pub mod protocol;
+pub mod prune;
 pub mod recipe;
 pub mod repo;
 pub mod restore;

@@ -67,6 +67,9 @@ pub const OBJECT_BYTES_MAX: usize = 2 * (OBJECT_PLAIN_BYTES_MAX + 4 * KIB);
 /// A writer ends an index segment at this many chunks, so that it stays far below [`OBJECT_PLAIN_BYTES_MAX`].
 pub const SEGMENT_CHUNKS_TARGET: usize = 1 << 18;
 
+/// Bytes of the object that a prune deletes where not even its condemned object fits.
+pub const RESERVE_BYTES: usize = MIB;
+
 // -- recipes and points
 
 /// A recipe part may end at a suitable place once it has this many bytes.

@@ -69,7 +69,7 @@ const ASYNC_FILES: &[&str] = &["src/daemon/http.rs"];
 /// The files that may delete objects of a repository, besides the store itself. What an index or a daemon forgets is no
 /// object.
 const DELETING_FILES: &[&str] =
-    &["src/check/repair.rs", "src/prune/run.rs", "src/repo/catalog.rs", "src/repo/keyring.rs", "src/repo/session.rs"];
+    &["src/repo/beat.rs", "src/repo/catalog.rs", "src/repo/keyring.rs", "src/repo/session.rs", "src/repo/sweep.rs"];
 
 /// What would tie the project to one machine or one network.
 const PLACES: &[&str] = &[

@@ -268,7 +268,7 @@ pub fn rebuild(data: &[u8]) {
     };
     let (content, made) = maker.content();
     Session::flush([&mut session], &writer).expect("memory does not fail");
-    let committed = session.commit(&repository, &point(run, now, content));
+    let committed = session.commit(&writer, &point(run, now, content));
     assert!(committed.is_ok() || !made.is_honest, "an honest point is refused: {committed:?}");
     if let Some(how) = made.misled {
         mislead(&repository, how);

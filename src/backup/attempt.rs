@@ -194,7 +194,7 @@ pub(super) fn attempt(
     match make(bench, circumstances, source, route, (&session, writer)) {
         Ok(point) => Ok((session, point)),
         Err(error) => {
-            session.abandon(bench.repository)?;
+            bench.abandon(session)?;
             Err(error)
         }
     }

@@ -72,7 +72,7 @@ pub fn import(run: &mut Run<'_>, request: ImportRequest<'_>) -> Result<(), Impor
             Ok(())
         }
         Err(error) => {
-            session.abandon(bench.repository)?;
+            bench.abandon(session)?;
             Err(error)
         }
     }

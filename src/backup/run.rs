@@ -79,6 +79,11 @@ impl<'r> Bench<'r> {
         self.writer.open_session(&self.record())
     }
 
+    /// Ends an attempt that came to no point.
+    pub(super) fn abandon(&self, session: Session) -> Result<(), RepoError> {
+        session.abandon(&self.writer)
+    }
+
     fn record(&self) -> SessionRecord {
         SessionRecord::of_this_process(self.id, &self.host, self.clock.now())
     }
@@ -87,7 +92,7 @@ impl<'r> Bench<'r> {
     /// what the point needs is still there. `None` if it is not.
     fn commit(&self, session: Session, point: &Point) -> Result<Option<PointId>, RepoError> {
         let id = session.id();
-        if session.commit(self.repository, point)? == Commit::Done {
+        if session.commit(&self.writer, point)? == Commit::Done {
             return Ok(Some(id));
         }
         for _ in 0..COMMITS_AGAIN_MAX {

@@ -160,6 +160,11 @@ impl Directory {
         })
     }
 
+    /// Every chunk that it lists, in file order.
+    pub fn chunks(&self) -> impl Iterator<Item = &PackedChunk> {
+        self.frames.iter().flat_map(|frame| &frame.chunks)
+    }
+
     /// Every frame with its number and where it begins in the pack file, in bytes.
     pub fn frames_with_offsets(&self) -> impl Iterator<Item = (u32, u32, &Frame)> {
         let mut next = self.frames_offset;

@@ -11,6 +11,7 @@ use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Verdict};
 use crate::repo::{RepoError, Repository, layout};
 use crate::source::{ParseSourceError, Selector, Source};
+use crate::store::Put;
 
 /// All points that can be read, oldest first.
 #[derive(Debug, Default)]
@@ -243,9 +244,25 @@ impl Repository {
         self.list_ids_surely(&layout::POINTS, PointId::from_bytes)
     }
 
+    /// Whether a session is announced.
+    pub fn has_session(&self, id: PointId) -> Result<bool, RepoError> {
+        Ok(self.store().stat(&layout::session(id))?.is_some())
+    }
+
     /// Whether a session is over: a point or a void stands under its id.
     pub fn has_verdict(&self, id: PointId) -> Result<bool, RepoError> {
         Ok(self.store().stat(&layout::point(id))?.is_some())
+    }
+
+    /// Whether nothing stands under a point's name: it was forgotten.
+    pub fn store_lacks_point(&self, id: PointId) -> Result<bool, RepoError> {
+        Ok(!self.has_verdict(id)?)
+    }
+
+    /// Stores a verdict about an attempt, if there is none.
+    pub fn put_verdict(&self, id: PointId, verdict: &Verdict) -> Result<Put, RepoError> {
+        let sealed = self.seal_verdict(id, verdict)?;
+        Ok(self.store().put(&layout::point(id), &[&sealed])?)
     }
 
     /// What stands under a point's name.

@@ -27,6 +27,8 @@ pub const DIRECTORIES: [Directory; 9] = [CONFIG, KEYS, PACKS, INDEX, POINTS, SES
 
 /// Leaf of the text for people, in the root.
 pub const README: &str = "README";
+/// Leaf of what a prune may delete to have room for its condemned object, in the root.
+pub const RESERVE: &str = "reserve";
 
 /// The config of this number.
 pub fn config(number: u64) -> Name {
@@ -56,6 +58,18 @@ pub fn point(id: PointId) -> Name {
 /// A session.
 pub fn session(id: PointId) -> Name {
     SESSIONS.id(id.as_bytes())
+}
+
+/// A beat of a session.
+pub fn beat(session: PointId, number: u64) -> Name {
+    BEATS.id_and_number(session.as_bytes(), number)
+}
+
+/// The session that a listed name is a beat of; `None` for a name that no writer of this format makes.
+pub fn parse_beat(listed: &Name) -> Option<PointId> {
+    let (session, number) = listed.leaf().split_once('-')?;
+    let (session, number) = (session.parse().ok()?, number.parse().ok()?);
+    (beat(session, number) == *listed).then_some(session)
 }
 
 /// A condemned object.

@@ -4,6 +4,7 @@
 //! then the segment that names them, then the point. The index is a cache of the segments and may be lost at any time.
 //! What a daemon is, what deserves to be kept and how an archive is built are not known here.
 
+mod beat;
 mod catalog;
 mod config;
 mod error;
@@ -18,6 +19,7 @@ mod reader;
 mod record;
 mod reindex;
 mod session;
+mod sweep;
 mod usage;
 mod view;
 mod writer;

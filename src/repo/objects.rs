@@ -9,7 +9,7 @@ use crate::crypto::{
     self, Damage, DirectoryOpener, FrameOpener, GivenName, OpenError, PACK_HEADER_BYTES, PointOrVoid, WriteKeys,
 };
 use crate::id::{CondemnedId, ID_BYTES, KeyslotId, NoteId, PackId, PointId, SegmentId};
-use crate::limits::{OBJECT_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX};
+use crate::limits::{OBJECT_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX, RESERVE_BYTES};
 use crate::pack::{self, Directory, Segment, Trailer};
 use crate::point::{Point, Verdict};
 use crate::protocol::Reading;
@@ -33,6 +33,17 @@ pub(super) fn lay_out(store: &dyn Store) -> Result<(), RepoError> {
     }
     if let Ok(name) = StoreDirectory::ROOT.object(layout::README) {
         let _: Put = store.put(&name, &[README.as_bytes()])?;
+    }
+    put_reserve(store)
+}
+
+/// Stores the reserve. Its bytes mean nothing; zeros might take no room.
+pub(super) fn put_reserve(store: &dyn Store) -> Result<(), RepoError> {
+    let Ok(name) = StoreDirectory::ROOT.object(layout::RESERVE) else { return Ok(()) };
+    if store.stat(&name)?.is_none() {
+        let mut bytes = vec![0; RESERVE_BYTES];
+        blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+        let _: Put = store.put(&name, &[&bytes])?;
     }
     Ok(())
 }
@@ -183,6 +194,11 @@ impl Repository {
         Ok(listed.iter().filter_map(|listed| layout::parse_id(&listed.name, &from_bytes)).collect())
     }
 
+    /// The settle time of the config that is in force now; another host may have raised it.
+    pub fn read_settle_seconds(&self) -> Result<u32, RepoError> {
+        Ok(get_config(self.store(), self.write_keys())?.settle_seconds)
+    }
+
     /// The sessions that are announced.
     pub fn list_sessions(&self) -> Result<Vec<PointId>, RepoError> {
         self.list_ids_surely(&layout::SESSIONS, PointId::from_bytes)
@@ -261,7 +277,7 @@ impl Repository {
     }
 
     /// Stores a segment. The packs that it names are durable.
-    pub(super) fn put_segment(&self, segment: &Segment) -> Result<SegmentId, RepoError> {
+    pub fn put_segment(&self, segment: &Segment) -> Result<SegmentId, RepoError> {
         let plain = segment.encode();
         within_limits(&plain, || "A new index segment".to_owned(), Segment::decode)?;
         let (id, sealed) = crypto::seal_free::<SegmentId>(self.write_keys(), &plain)?;
@@ -336,7 +352,7 @@ impl Repository {
     }
 
     /// The packs that a note marks damaged. A note that cannot be read marks nothing; `check` names it.
-    pub(super) fn damaged_packs(&self) -> Result<HashSet<PackId>, RepoError> {
+    pub fn damaged_packs(&self) -> Result<HashSet<PackId>, RepoError> {
         let mut packs = HashSet::new();
         for id in self.list_ids(&layout::NOTES, NoteId::from_bytes)? {
             match self.read_note(id) {

@@ -12,7 +12,7 @@ use crate::index::IndexError;
 use crate::index::memory::MemoryIndex;
 #[cfg(feature = "rocks")]
 use crate::index::rocks::Rocks;
-use crate::pack::{Segment, SegmentPack};
+use crate::pack::{Directory, Segment, SegmentPack};
 use crate::repo::{IndexPlace, RepoError, Repository};
 
 /// From so many new segments on they are loaded together, which is faster.
@@ -104,5 +104,25 @@ impl Repository {
             }
         }
         Ok((found, unreadable))
+    }
+
+    /// What a pack of `bytes` bytes holds, from the pack itself, or where that is damaged from a segment.
+    pub fn directory_of(&self, pack: PackId, bytes: u64) -> Result<Directory, RepoError> {
+        let damage = match self.read_directory(pack, bytes) {
+            Err(error) if error.is_damage() => error,
+            other => return other,
+        };
+        for id in self.list_segments()? {
+            match self.read_segment(id) {
+                Ok(segment) => {
+                    if let Some(found) = segment.packs.into_iter().find(|found| found.id == pack) {
+                        return Ok(found.directory);
+                    }
+                }
+                Err(error) if error.is_damage() || error.is_loss() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(damage)
     }
 }

@@ -30,12 +30,16 @@ pub enum Commit {
 pub(super) struct Announced(Session);
 
 impl Announced {
+    pub(super) fn id(&self) -> PointId {
+        self.0.id
+    }
+
     /// W2 and W3: reads what the attempt may refer to.
-    pub(super) fn look(mut self, repository: &Repository) -> Result<(Session, View), RepoError> {
-        match self.0.look(repository) {
+    pub(super) fn look(mut self, writer: &Writer<'_>) -> Result<(Session, View), RepoError> {
+        match self.0.look(writer.repository()) {
             Ok(view) => Ok((self.0, view)),
             Err(error) => {
-                self.0.abandon(repository)?;
+                self.0.abandon(writer)?;
                 Err(error)
             }
         }
@@ -106,12 +110,13 @@ impl Session {
     ///
     /// The point is sent once, below every retry: a request that lingers must not bring back a point that was forgotten
     /// meanwhile. Without a clear answer a void is tried under the same name, and who won is read from the bytes.
-    pub fn commit(mut self, repository: &Repository, point: &Point) -> Result<Commit, RepoError> {
+    pub fn commit(mut self, writer: &Writer<'_>, point: &Point) -> Result<Commit, RepoError> {
+        let repository = writer.repository();
         let own = match repository.seal_verdict(self.id, &Verdict::Point(Box::new(point.clone()))) {
             Ok(own) => own,
             Err(unfit) => {
                 // It was never sent, so the attempt is surely over.
-                self.abandon(repository)?;
+                self.abandon(writer)?;
                 return Err(unfit);
             }
         };
@@ -129,6 +134,7 @@ impl Session {
                 WriterStep::Withdraw => {
                     // The point stands, or never will: what is left is a name that the next prune would remove.
                     let _ = repository.withdraw(self.id);
+                    writer.ended(self.id);
                     self.steps.done();
                 }
                 WriterStep::Ended(Attempt::Committed) => return Ok(Commit::Done),
@@ -140,10 +146,11 @@ impl Session {
     }
 
     /// Ends an attempt whose point was never sent.
-    pub fn abandon(mut self, repository: &Repository) -> Result<(), RepoError> {
+    pub fn abandon(mut self, writer: &Writer<'_>) -> Result<(), RepoError> {
         self.steps.abandon();
         if self.steps.next() == WriterStep::Withdraw {
-            repository.withdraw(self.id)?;
+            writer.ended(self.id);
+            writer.repository().withdraw(self.id)?;
         }
         Ok(())
     }
@@ -163,7 +170,7 @@ fn creation(answer: Result<Put, StoreError>, unclear: &mut Option<StoreError>) -
 
 impl Repository {
     /// Removes the announcement of a session that is over.
-    pub(super) fn withdraw(&self, session: PointId) -> Result<(), RepoError> {
+    pub fn withdraw(&self, session: PointId) -> Result<(), RepoError> {
         self.store().delete(&layout::session(session))?;
         Ok(())
     }

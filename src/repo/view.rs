@@ -68,7 +68,7 @@ impl View {
 
 impl Repository {
     /// The listed packs that have another size than segments state. Of packs that no segment names nothing is known.
-    fn packs_of_wrong_size(&self, listed: &[(PackId, u64)]) -> Result<HashSet<PackId>, RepoError> {
+    pub fn packs_of_wrong_size(&self, listed: &[(PackId, u64)]) -> Result<HashSet<PackId>, RepoError> {
         let stated = self.index().packs()?;
         let is_wrong = |(pack, bytes): &&(PackId, u64)| stated.get(pack).is_some_and(|pack| pack.bytes != *bytes);
         Ok(listed.iter().filter(is_wrong).map(|(pack, _)| *pack).collect())

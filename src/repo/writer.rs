@@ -15,6 +15,7 @@ use crate::limits::{
 use crate::pack::{PackKind, Segment, SegmentPack, StoredPack};
 use crate::point::Point;
 use crate::recipe::ChunkRef;
+use crate::repo::beat::Heart;
 use crate::repo::lane::{FRAMES_ON_THEIR_WAY_MAX, Lane, SourceNumber};
 use crate::repo::{Commit, RepoError, Repository, Session, SessionRecord, View, layout};
 
@@ -22,6 +23,9 @@ const _: () = assert!(
     PACK_BYTES_TARGET + (FRAMES_ON_THEIR_WAY_MAX + SOURCES_AT_ONCE_MAX) * FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX,
     "a full pack takes along every frame that is open"
 );
+
+/// Copies are of no source; those of sessions are counted from 1.
+const COPIES: SourceNumber = 0;
 
 /// What became of a chunk that was added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +61,7 @@ struct Shared {
     named: HashMap<PackId, usize>,
     storing: Option<JoinHandle<Result<StoredPack, RepoError>>>,
     stored_bytes: u64,
+    heart: Heart,
 }
 
 /// What one session stores: the chunks of one source.
@@ -82,6 +87,7 @@ impl<'r> Writer<'r> {
             named: HashMap::new(),
             storing: None,
             stored_bytes: 0,
+            heart: Heart::new(),
         };
         Self { repository, run, shared: Mutex::new(shared) }
     }
@@ -96,10 +102,20 @@ impl<'r> Writer<'r> {
             shared.store_segment(self.repository)?;
             shared.sources += 1;
             let announced = Session::announce(self.repository, record);
+            if let Ok(announced) = &announced {
+                shared.heart.add(self.repository, announced.id());
+            }
             Ok((announced, shared.sources, shared.named.len()))
         })?;
-        let (session, view) = announced?.look(self.repository)?;
+        let (session, view) = announced?.look(self)?;
         Ok((session, SessionWriter { writer: self, source, view, named_before }))
+    }
+
+    /// Leaves off beating for a session that is over.
+    pub fn ended(&self, session: PointId) {
+        if let Ok(shared) = self.shared.lock() {
+            shared.heart.remove(self.repository, session);
+        }
     }
 
     /// Does something with what is shared. What fails half-way leaves nothing that could be trusted.
@@ -112,6 +128,16 @@ impl<'r> Writer<'r> {
         let result = work(&mut shared)?;
         shared.is_broken = false;
         Ok(result)
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    /// Stores a chunk once more, whether or not it is known: for who is about to delete where it stands.
+    pub fn copy(&self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
+        self.with(|shared| shared.push(self, kind, COPIES, (id, bytes)).map(|_| ()))
     }
 
     /// W4: stores everything that was added, in packs.
@@ -134,13 +160,13 @@ impl<'r> Writer<'r> {
     pub fn commit_again(&self, record: &SessionRecord, point: &Point) -> Result<Option<PointId>, RepoError> {
         let (mut session, writer) = self.open_session(record)?;
         if !point.content.packs.iter().all(|pack| writer.view.holds(pack)) {
-            session.abandon(self.repository)?;
+            session.abandon(self)?;
             return Ok(None);
         }
         drop(writer);
         Session::flush([&mut session], self)?;
         let id = session.id();
-        match session.commit(self.repository, point)? {
+        match session.commit(self, point)? {
             Commit::Done => Ok(Some(id)),
             Commit::Fenced => Ok(None),
         }
@@ -163,6 +189,24 @@ impl Shared {
             PackKind::Data => &mut self.data,
             PackKind::Meta => &mut self.meta,
         }
+    }
+
+    /// Puts a chunk on its way into a pack, and stores that once it is full.
+    fn push(
+        &mut self,
+        writer: &Writer<'_>,
+        kind: PackKind,
+        source: SourceNumber,
+        (id, bytes): (ChunkId, &[u8]),
+    ) -> Result<PackId, RepoError> {
+        let lane = self.lane(kind);
+        let pack = lane.push(writer.repository, writer.run, source, (id, bytes))?;
+        let is_full = lane.is_full();
+        self.unnamed.insert(id, pack);
+        if is_full {
+            self.store_pack(writer.repository, kind)?;
+        }
+        Ok(pack)
     }
 
     /// Closes the present pack of a kind and stores it beside further work; at most one is being stored at a time.
@@ -216,7 +260,7 @@ impl<'r> SessionWriter<'_, 'r> {
 
     /// Stores a chunk unless it is known.
     pub fn add(&mut self, kind: PackKind, bytes: &[u8]) -> Result<Added, RepoError> {
-        let (repository, run) = (self.writer.repository, self.writer.run);
+        let repository = self.writer.repository;
         let id = repository.id_key().chunk_id(bytes);
         let len = u32::try_from(bytes.len()).map_err(|_| RepoError::Worker)?;
         let chunk = ChunkRef { id, len };
@@ -224,13 +268,7 @@ impl<'r> SessionWriter<'_, 'r> {
             if let Some(pack) = self.find(shared, id)? {
                 return Ok(Added { chunk, pack, new: false });
             }
-            let lane = shared.lane(kind);
-            let pack = lane.push(repository, run, self.source, (id, bytes))?;
-            let is_full = lane.is_full();
-            shared.unnamed.insert(id, pack);
-            if is_full {
-                shared.store_pack(repository, kind)?;
-            }
+            let pack = shared.push(self.writer, kind, self.source, (id, bytes))?;
             Ok(Added { chunk, pack, new: true })
         })
     }
