@@ -89,6 +89,8 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         users: users_of_packs(&catalog),
         seen: HashSet::new(),
         unnamed: BTreeSet::new(),
+        absent: Vec::new(),
+        incomplete: BTreeSet::new(),
     };
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
@@ -102,6 +104,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         }
         checker.point(*id, point)?;
     }
+    checker.missing();
     checker.unnamed();
     Ok(checker.report)
 }
@@ -117,6 +120,10 @@ struct Checker<'r> {
     seen: HashSet<ChunkId>,
     /// Packs that points need and that no segment names.
     unnamed: BTreeSet<PackId>,
+    /// Packs that a segment names and that are not in the store.
+    absent: Vec<PackId>,
+    /// Points that lack something.
+    incomplete: BTreeSet<String>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -167,12 +174,14 @@ impl Checker<'_> {
             Err(error) => {
                 let message = format!("its recipe cannot be read: {error}");
                 self.find(Severity::Damage, &label, message, vec![label.clone()]);
+                self.incomplete.insert(label.clone());
             }
         }
         if missing.lost > 0 {
             let place = missing.first_path.map_or_else(String::new, |path| format!(", first in or after {path}"));
             let message = format!("{} of its chunks are in no sound pack{place}", missing.lost);
             self.find(Severity::Damage, &label, message, vec![label.clone()]);
+            self.incomplete.insert(label.clone());
         }
         self.unnamed.extend(missing.unnamed);
         self.report.points += 1;

@@ -18,14 +18,8 @@ impl Checker<'_> {
                     let message = format!("it has {listed} bytes instead of {bytes}");
                     self.bad_pack(pack, message);
                 }
-                None => {
-                    let affected = self.users.get(&pack).cloned().unwrap_or_default();
-                    // A pack that no point needs was pruned; its segment is merged away later.
-                    if !affected.is_empty() {
-                        let message = "it is missing from the store".to_owned();
-                        self.find(Severity::Damage, &format!("Pack {pack}"), message, affected);
-                    }
-                }
+                // It was pruned, and its segment is merged away later; or it is lost, which its points will show.
+                None => self.absent.push(pack),
             }
         }
         let (unnamed, unreadable) = self.repository.unnamed_packs()?;
@@ -36,6 +30,18 @@ impl Checker<'_> {
             self.bad_pack(pack, format!("no index segment names it, and its directory cannot be read: {reason}"));
         }
         Ok(())
+    }
+
+    /// Packs that are not there and that points would need which lack something.
+    pub(super) fn missing(&mut self) {
+        for pack in std::mem::take(&mut self.absent) {
+            let users = self.users.get(&pack).into_iter().flatten();
+            let affected: Vec<String> = users.filter(|user| self.incomplete.contains(*user)).cloned().collect();
+            if !affected.is_empty() {
+                let message = "it is missing from the store".to_owned();
+                self.find(Severity::Damage, &format!("Pack {pack}"), message, affected);
+            }
+        }
     }
 
     fn bad_pack(&mut self, pack: PackId, message: String) {

@@ -33,15 +33,6 @@ pub enum Dealing {
     Leave,
 }
 
-/// How to prune.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PruneOptions {
-    /// How much may stay that no point uses.
-    pub max_unused: MaxUnused,
-    /// What to do about open sessions.
-    pub dealing: Dealing,
-}
-
 /// What a prune came to.
 #[derive(Debug, Default)]
 pub struct Summary {

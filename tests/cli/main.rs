@@ -10,6 +10,7 @@ mod help;
 mod interrupt;
 mod json;
 mod keys;
+mod prune;
 mod refusals;
 mod sources;
 mod streams;

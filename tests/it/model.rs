@@ -15,6 +15,7 @@ use holdall::check::{CheckLevel, check};
 use holdall::crypto::{Access, KeyFile, SlotKey, Unlock};
 use holdall::id::KeyslotId;
 use holdall::monitor::Silent;
+use holdall::prune::{Dealing, MaxUnused, prepare, prune};
 use holdall::repo::{Catalog, IndexPlace, KeyringError, RepoError, Repository};
 use holdall::restore::{Digest, export};
 use holdall::store::crash::CrashStore;
@@ -133,6 +134,8 @@ struct World {
     sent: BTreeMap<String, Vec<u8>>,
     /// What was reported as made, and the moment of that.
     reported: BTreeMap<String, usize>,
+    /// What was forgotten, and the moment at which that began.
+    forgotten: BTreeMap<String, usize>,
     history: Vec<String>,
 }
 
@@ -160,6 +163,7 @@ impl World {
             key_files: 100,
             sent: BTreeMap::new(),
             reported: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
             history: Vec::new(),
         }
     }
@@ -256,6 +260,65 @@ impl World {
         self.report(streams.into_iter().map(|(name, _)| name));
     }
 
+    /// Forgets a point that was reported.
+    fn forget(&mut self) {
+        let reader = self.reader();
+        let repository = &self.handles[reader].repository;
+        let left: Vec<&String> = self.reported.keys().filter(|name| !self.forgotten.contains_key(*name)).collect();
+        if left.is_empty() {
+            return;
+        }
+        let name = left[self.dice.below(left.len())].clone();
+        let catalog = Catalog::read(repository, &Silent).unwrap();
+        let (id, _) = catalog.points().iter().find(|(_, point)| point.source.name == name).expect("it was reported");
+        let began = self.store.inner().moments();
+        let _ = repository.store().delete(&format!("points/{id}").parse().unwrap());
+        self.forgotten.insert(name, began);
+    }
+
+    /// Prunes with any process; whatever is unused goes, and small packs too.
+    fn prune(&mut self) -> bool {
+        let reader = self.reader();
+        let max_unused = [MaxUnused::Bytes(0), MaxUnused::Permille(50), MaxUnused::Unlimited][self.dice.below(3)];
+        let repository = &self.handles[reader].repository;
+        prepare(repository, max_unused, "test-host", &Silent)
+            .and_then(|prepared| prune(prepared, Dealing::Now))
+            .is_ok_and(|summary| !summary.is_damaged)
+    }
+
+    fn prune_at_leisure(&mut self) {
+        assert!(self.prune(), "nothing failed, and the prune did");
+        for directory in ["sessions", "condemned", "beats"] {
+            assert!(self.store.list(&directory.parse().unwrap()).unwrap().is_empty(), "{directory}");
+        }
+    }
+
+    /// A prune that ends the session of an import at work, at its beginning or near its end.
+    fn prune_beside_an_import(&mut self) {
+        self.open();
+        let (name, stream) = self.next_stream();
+        let (_, other) = self.next_stream();
+        let at_work = self.handles.pop().unwrap();
+        let clock = clock();
+        let mut run = Run::begin(&at_work.repository, &Silent, &clock, "test-host").unwrap();
+        let is_early = self.dice.one_in(2);
+        if is_early {
+            self.prune_at_leisure();
+        }
+        let fed = feed(&mut run, &stream);
+        assert!(self.prune(), "nothing failed, and the prune did");
+        assert!(fed);
+        let summary = run.finish().unwrap();
+        let made = summary.made.len() == 1;
+        assert!(made || summary.failed.len() == 1);
+        self.history.push(format!("... made {made}"));
+        drop(other);
+        if made {
+            self.report(std::iter::once(name));
+        }
+        self.handles.push(at_work);
+    }
+
     /// An export that was cut off makes no point.
     fn import_cut(&mut self) {
         let handle = self.any_handle();
@@ -276,7 +339,7 @@ impl World {
 
     /// An operation during which the store fails once, or fails for good and the process with it.
     fn with_fault(&mut self) {
-        let call = self.dice.below(60);
+        let call = self.dice.below(120);
         let effect = if self.dice.one_in(2) { Effect::Refuse } else { Effect::LoseAnswer };
         let failure = [Failure::Io, Failure::NoSpace, Failure::Unreachable][self.dice.below(3)];
         let handle = self.any_handle();
@@ -284,7 +347,14 @@ impl World {
         let refusal = Fault { effect, ..Fault::refuse(call, failure) };
         self.store.plan([if is_crash { Fault::crash(call, effect) } else { refusal }]);
         let count = 1 + self.dice.below(2);
-        let made = self.import(handle, count);
+        let made = match self.dice.below(3) {
+            0 => self.import(handle, count),
+            1 => self.prune(),
+            _ => {
+                self.prune();
+                self.import(handle, count)
+            }
+        };
         self.store.plan([]);
         self.history.push(format!("... call {call}, {effect:?}, crash {is_crash}: {made}"));
         if is_crash {
@@ -322,7 +392,7 @@ impl World {
     }
 
     fn step(&mut self) {
-        let (name, step): (_, fn(&mut Self)) = match self.dice.below(16) {
+        let (name, step): (_, fn(&mut Self)) = match self.dice.below(22) {
             0..4 => ("import", |world| {
                 let (handle, count) = (world.any_handle(), 1 + world.dice.below(3));
                 assert!(world.import(handle, count), "nothing failed, and no point was made");
@@ -334,6 +404,9 @@ impl World {
             11 => ("remove a key", Self::remove_key),
             12 => ("delete a cache", Self::delete_cache),
             13 => ("damage", Self::damage),
+            14 | 15 => ("forget", Self::forget),
+            16..19 => ("prune", Self::prune_at_leisure),
+            19 | 20 => ("prune beside an import", Self::prune_beside_an_import),
             _ => ("open", Self::open),
         };
         self.history.push(name.to_owned());
@@ -352,7 +425,9 @@ impl World {
         let distinct: BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(distinct.len(), names.len(), "a source has two points");
         for (name, reported) in &self.reported {
-            assert!(*reported > moment || distinct.contains(&**name), "{name} was reported and is gone");
+            let is_forgotten = self.forgotten.get(name).is_some_and(|began| *began <= moment);
+            let is_there = distinct.contains(&**name);
+            assert!(*reported > moment || is_forgotten || is_there, "{name} was reported and is gone");
         }
         for (at, (_, point)) in (0..).zip(catalog.points()) {
             let sent = self.sent.get(&point.source.name).expect("nobody sent it");

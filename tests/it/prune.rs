@@ -1,15 +1,20 @@
 //! Prune: what no point uses goes, everything else stays, whatever happens meanwhile.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use holdall::backup::{ImportRequest, Run, import};
 use holdall::check::{CheckLevel, check};
 use holdall::id::PointId;
 use holdall::monitor::Silent;
+use holdall::pack::PackKind;
 use holdall::prune::{Dealing, MaxUnused, PruneError, Summary, prepare, prune};
 use holdall::repo::Repository;
-use holdall::store::{MemoryStore, Store};
+use holdall::store::fault::{Effect, Failure, Fault, FaultyStore};
+use holdall::store::record::{Outcome, Recorded, RecordingStore};
+use holdall::store::{MemoryStore, Operation, Store};
 
-use crate::fixture::{export_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise};
+use crate::fixture::{clock, export_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise};
 
 pub fn forget(repository: &Repository, id: PointId) {
     let name = format!("points/{id}").parse().unwrap();
@@ -125,4 +130,238 @@ fn nothing_is_deleted_while_a_point_cannot_be_read() {
     let refused = try_prune(&repository, MaxUnused::Bytes(0), Dealing::Now);
     assert!(matches!(refused, Err(PruneError::UnknownUse { .. })), "{refused:?}");
     assert_eq!(repository.list_packs().unwrap(), packs);
+}
+
+/// A repository with something to delete, something to pack anew, and something that a prune which died condemned though
+/// it is in use.
+fn half_used(store: Arc<dyn Store>) -> (Repository, Vec<u8>, Vec<u8>) {
+    let repository = init(store);
+    let (kept, also) = (tar_of_noise(6, 60_000), noise(7, 200_000));
+    import_bytes(&repository, &tar_of_noise(12, 60_000)[..], Some("file:gone")).unwrap();
+    import_bytes(&repository, &kept[..], Some("file:kept")).unwrap();
+    import_bytes(&repository, &also[..], Some("file:also")).unwrap();
+    let also_in: BTreeSet<_> = points(&repository)
+        .into_iter()
+        .filter(|(_, point)| point.source.name == "also")
+        .flat_map(|(_, point)| point.content.packs)
+        .collect();
+    repository.put_condemned(&also_in).unwrap();
+    forget(&repository, named(&repository, "gone"));
+    (repository, kept, also)
+}
+
+#[test]
+fn a_prune_takes_the_steps_in_their_order() {
+    let store = Arc::new(RecordingStore::new(MemoryStore::new()));
+    let (repository, kept, also) = half_used(Arc::<RecordingStore<MemoryStore>>::clone(&store));
+    store.take();
+    let summary = try_prune(&repository, MaxUnused::Unlimited, Dealing::Now).unwrap();
+    assert!(summary.copied_bytes > 0 && summary.deleted_packs > 0, "{summary:?}");
+    let record = store.take();
+    let place = |operation, kind: &str, is_last: bool| {
+        let is = |one: &Recorded| one.operation == operation && one.kind() == kind && one.outcome == Outcome::Done;
+        let found = if is_last { record.iter().rposition(is) } else { record.iter().position(is) };
+        found.unwrap_or_else(|| panic!("{operation} {kind} is in the record: {record:#?}"))
+    };
+    let (first, last) = (false, true);
+    let condemned = place(Operation::Put, "condemned", first);
+    let after = |before: usize, operation: Operation, kind: &str| {
+        let is = |one: &Recorded| one.operation == operation && one.kind() == kind;
+        before + record.iter().skip(before).position(is).unwrap_or_else(|| panic!("{operation} {kind} comes later"))
+    };
+    let adopted = after(condemned, Operation::Get, "condemned");
+    let sessions = place(Operation::List, "sessions", last);
+    let marked = after(sessions, Operation::List, "points");
+    let listed = after(marked, Operation::List, "packs");
+    let copied = place(Operation::Put, "packs", last);
+    let named = place(Operation::Put, "index", first);
+    let deleted_first = place(Operation::Delete, "packs", first);
+    let deleted_last = place(Operation::Delete, "packs", last);
+    let released = place(Operation::Delete, "condemned", first);
+    let steps = [condemned, adopted, sessions, marked, listed, deleted_first, copied, named, deleted_last, released];
+    assert!(steps.is_sorted_by(|a, b| a < b), "G2 to G7: {steps:?} in {record:#?}");
+    assert_sound(&repository, &[("kept", &kept), ("also", &also)]);
+}
+
+/// A prune with a fault planned; returns how many calls it made.
+fn prune_with(fault: Option<Fault>) -> usize {
+    let store = Arc::new(FaultyStore::new(MemoryStore::new(), []));
+    let (repository, kept, also) = half_used(Arc::<FaultyStore<MemoryStore>>::clone(&store));
+    store.plan(fault);
+    let pruned = try_prune(&repository, MaxUnused::Bytes(0), Dealing::Now);
+    let calls = store.calls(None);
+    store.plan([]);
+    let later = reopen(store);
+    let is_done = later
+        .list_segments()
+        .unwrap()
+        .iter()
+        .all(|id| later.read_segment(*id).unwrap().packs.iter().all(|pack| later.has_pack(pack.id).unwrap()));
+    assert!(is_done || pruned.is_err() || fault.is_none_or(|fault| fault.effect != Effect::Refuse), "{fault:?}");
+    for (name, bytes) in [("kept", &kept), ("also", &also)] {
+        let found = points(&later);
+        let (_, point) = found.iter().find(|(_, point)| point.source.name == name).expect("it was not forgotten");
+        assert!(export_bytes(&later, point) == **bytes, "{fault:?}: {name}");
+    }
+    // The next one needs no mending and leaves nothing of this one.
+    prune_all(&later);
+    assert_sound(&later, &[("kept", &kept), ("also", &also)]);
+    let fresh = new();
+    for (name, bytes) in [("file:kept", &kept), ("file:also", &also)] {
+        import_bytes(&fresh, &bytes[..], Some(name)).unwrap();
+    }
+    assert!(pack_bytes(&later) * 10 <= pack_bytes(&fresh) * 11, "{fault:?}");
+    calls
+}
+
+fn at_every_call(fault: impl Fn(usize) -> Fault) {
+    let calls = prune_with(None);
+    assert!(calls >= 150, "a prune makes {calls} calls: has a step been lost?");
+    for call in 0..calls {
+        prune_with(Some(fault(call)));
+    }
+}
+
+#[test]
+fn an_error_at_any_call_of_a_prune_costs_no_data() {
+    at_every_call(|call| Fault::refuse(call, Failure::Io));
+}
+
+#[test]
+fn a_lost_answer_at_any_call_of_a_prune_costs_no_data() {
+    at_every_call(|call| Fault::lose_answer(call, Failure::Unreachable));
+}
+
+#[test]
+fn a_full_disk_at_any_call_of_a_prune_costs_no_data() {
+    at_every_call(|call| Fault { failure: Failure::NoSpace, ..Fault::refuse(call, Failure::NoSpace) });
+}
+
+#[test]
+fn the_death_of_a_prune_at_any_call_costs_no_data() {
+    at_every_call(|call| Fault::crash(call, Effect::Refuse));
+    at_every_call(|call| Fault::crash(call, Effect::LoseAnswer));
+}
+
+#[test]
+fn a_session_at_work_is_waited_for_or_ended_and_loses_nothing() {
+    for dealing in [Dealing::Leave, Dealing::Now] {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let repository = init(Arc::clone(&store));
+        let bytes = tar_of_noise(8, 60_000);
+        import_bytes(&repository, &bytes[..], Some("file:old")).unwrap();
+        let clock = clock();
+        let mut run = Run::begin(&repository, &Silent, &clock, "test-host").unwrap();
+        let request = ImportRequest {
+            label: "bytes".to_owned(),
+            input: &mut &bytes[..],
+            bytes: None,
+            source: Some("file:new".parse().unwrap()),
+            server: "host".to_owned(),
+        };
+        import(&mut run, request).unwrap();
+        // It has referred to chunks that nobody else needs any more.
+        let other = reopen(store);
+        forget(&other, named(&other, "old"));
+        let summary = try_prune(&other, MaxUnused::Bytes(0), dealing).unwrap();
+        assert_eq!(summary.waiting_for.len(), usize::from(dealing == Dealing::Leave));
+        assert_eq!(summary.fenced.len(), usize::from(dealing == Dealing::Now));
+        assert_eq!(summary.deleted_packs > 0, dealing == Dealing::Now);
+        let finished = run.finish().unwrap();
+        assert_eq!(finished.made.len(), usize::from(dealing == Dealing::Leave), "{finished:?}");
+        prune_all(&other);
+        let expected: &[(&str, &[u8])] = if dealing == Dealing::Leave { &[("new", &bytes)] } else { &[] };
+        assert_sound(&other, expected);
+    }
+}
+
+#[test]
+fn a_fenced_backup_whose_data_is_still_there_commits_under_another_name() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(Arc::clone(&store));
+    let bytes = tar_of_noise(8, 60_000);
+    import_bytes(&repository, &bytes[..], Some("file:old")).unwrap();
+    let clock = clock();
+    let mut run = Run::begin(&repository, &Silent, &clock, "test-host").unwrap();
+    let request = ImportRequest {
+        label: "bytes".to_owned(),
+        input: &mut &bytes[..],
+        bytes: None,
+        source: Some("file:new".parse().unwrap()),
+        server: "host".to_owned(),
+    };
+    import(&mut run, request).unwrap();
+    // Something is to be deleted, but nothing that it needs.
+    let other = reopen(store);
+    import_bytes(&other, &noise(5, 300_000)[..], Some("file:gone")).unwrap();
+    forget(&other, named(&other, "gone"));
+    assert_eq!(try_prune(&other, MaxUnused::Unlimited, Dealing::Now).unwrap().fenced.len(), 1);
+    let finished = run.finish().unwrap();
+    assert_eq!(finished.made.len(), 1, "{finished:?}");
+    assert_sound(&other, &[("old", &bytes), ("new", &bytes)]);
+}
+
+/// Each of these destroyed data in a peer.
+#[test]
+fn repeated_chunks_zeros_and_doubled_packs_are_pruned_rightly() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let (one, other) = (init(Arc::clone(&store)), reopen(Arc::clone(&store)));
+    let block = noise(3, 300_000);
+    let repeated = [&block[..], &block, &vec![0; 2_000_000], &block].concat();
+    // Neither process knows what the other has stored: the same chunks are in two packs.
+    let clock = clock();
+    let mut runs = [&one, &other].map(|repository| Run::begin(repository, &Silent, &clock, "test-host").unwrap());
+    for (run, name) in runs.iter_mut().zip(["file:one", "file:other"]) {
+        let request = ImportRequest {
+            label: "bytes".to_owned(),
+            input: &mut &repeated[..],
+            bytes: None,
+            source: Some(name.parse().unwrap()),
+            server: "host".to_owned(),
+        };
+        import(run, request).unwrap();
+    }
+    for run in runs {
+        assert_eq!(run.finish().unwrap().made.len(), 1);
+    }
+    import_bytes(&one, &vec![0; 5_000_000][..], Some("file:zeros")).unwrap();
+    let later = reopen(store);
+    let before = pack_bytes(&later);
+    let expected: Vec<(&str, &[u8])> = vec![("one", &repeated), ("other", &repeated), ("zeros", &[0; 5_000_000])];
+    prune_all(&later);
+    assert_sound(&later, &expected);
+    assert!(pack_bytes(&later) < before * 6 / 10, "one copy is left of two");
+    forget(&later, named(&later, "one"));
+    prune_all(&later);
+    assert_sound(&later, &expected[1..]);
+    forget(&later, named(&later, "other"));
+    prune_all(&later);
+    assert_sound(&later, &expected[2..]);
+}
+
+#[test]
+fn one_lost_chunk_does_not_keep_the_rest_from_being_freed() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(Arc::clone(&store));
+    let (hurt, whole) = (noise(1, 400_000), noise(2, 400_000));
+    for (name, bytes) in [("file:hurt", &hurt), ("file:whole", &whole)] {
+        import_bytes(&repository, &bytes[..], Some(name)).unwrap();
+    }
+    import_bytes(&repository, &noise(3, 900_000)[..], Some("file:gone")).unwrap();
+    let (id, point) = points(&repository).into_iter().find(|(_, point)| point.source.name == "hurt").unwrap();
+    let of = |pack: &holdall::id::PackId| repository.index().packs().unwrap()[pack].kind;
+    let lost = *point.content.packs.iter().find(|pack| of(pack) == PackKind::Data).unwrap();
+    assert!(repository.remove_pack(lost).unwrap());
+    forget(&repository, named(&repository, "gone"));
+    let later = reopen(store);
+    let summary = prune_all(&later);
+    assert!(summary.is_damaged && summary.stuck.is_empty() && summary.deleted_bytes > 800_000, "{summary:?}");
+    let found = points(&later);
+    assert_eq!(found.len(), 2);
+    assert!(export_bytes(&later, &found.iter().find(|(_, point)| point.source.name == "whole").unwrap().1) == whole);
+    // The next backup of the same heals it.
+    import_bytes(&later, &hurt[..], Some("file:hurt")).unwrap();
+    let (_, point) = points(&later).into_iter().find(|(other, _)| *other == id).unwrap();
+    assert!(export_bytes(&later, &point) == hurt);
+    assert!(!prune_all(&later).is_damaged);
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use clap::{Args as Arguments, Parser, Subcommand};
 use holdall::browse::Region;
 use holdall::limits::SOURCES_AT_ONCE_MAX;
+use holdall::prune::MaxUnused;
 use holdall::repo::PointSpec;
 use holdall::source::Selector;
 
@@ -90,6 +91,7 @@ pub enum Command {
     Export(Export),
     Import(Import),
     Check(Check),
+    Prune(Prune),
     Status(Status),
     /// List the sources of the repository, retire and rename them
     #[command(subcommand)]
@@ -502,6 +504,49 @@ pub struct SourceRename {
     pub new: Selector,
 }
 
+/// Delete what no point uses any more
+///
+/// Packs of which nothing is in use are deleted, and half-used ones packed anew until little enough is unused. Backups,
+/// restores and other prunes may go on meanwhile, from any host. What a backup at work may still need is waited for;
+/// one whose process is gone, or that has been silent for half an hour, is taken for dead, which costs it another
+/// commit if it lives. After an interruption the next prune goes on.
+#[derive(Arguments)]
+pub struct Prune {
+    /// How much unused data may stay in packs: a share of all of them (5%), a size (2GiB), or "unlimited", which deletes
+    /// only packs without any use
+    #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused)]
+    pub max_unused: MaxUnused,
+    /// End backups that are at work instead of waiting for them
+    #[arg(long, conflicts_with = "no_wait")]
+    pub now: bool,
+    /// Leave what would have to wait for a backup to the next prune
+    #[arg(long)]
+    pub no_wait: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Reads what `--max-unused` takes.
+fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
+    if text == "unlimited" {
+        return Ok(MaxUnused::Unlimited);
+    }
+    if text == "0" {
+        return Ok(MaxUnused::Bytes(0));
+    }
+    let Some(percent) = text.strip_suffix('%') else { return parse_size(text).map(MaxUnused::Bytes) };
+    let wrong = || format!("{text:?} is no share: use 5% or 2.5%, from 0% to 100%");
+    let (whole, tenths) = percent.split_once('.').unwrap_or((percent, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(tenths) || tenths.len() > 1 {
+        return Err(wrong());
+    }
+    let number = |digits: &str| digits.parse::<u64>().map_err(|_| wrong());
+    let permille = number(whole)?.saturating_mul(10).saturating_add(number(tenths)?);
+    if permille > 1000 { Err(wrong()) } else { Ok(MaxUnused::Permille(permille)) }
+}
+
 /// Add, list, remove and change the keys that open the repository
 #[derive(Subcommand)]
 pub enum Key {
@@ -576,6 +621,20 @@ mod tests {
         }
         for wrong in ["", "0", "MiB", "1.2.3M", "-5", "5TB", "99999999999999999999", "18446744073709551615GiB", "1."] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn limits_of_unused_data_are_shares_or_sizes() {
+        let limits = [("5%", 50), ("2.5%", 25), ("0%", 0), ("100%", 1000)];
+        for (text, permille) in limits {
+            assert_eq!(parse_max_unused(text), Ok(MaxUnused::Permille(permille)), "{text}");
+        }
+        assert_eq!(parse_max_unused("2GiB"), Ok(MaxUnused::Bytes(2 << 30)));
+        assert_eq!(parse_max_unused("0"), Ok(MaxUnused::Bytes(0)));
+        assert_eq!(parse_max_unused("unlimited"), Ok(MaxUnused::Unlimited));
+        for wrong in ["", "%", "-1%", "101%", "2.55%", "x%", "1e3%", "99999999999999999999%"] {
+            assert!(parse_max_unused(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -12,6 +12,7 @@ use holdall::backup::{BackupError, IdentityError, ImportError, Rejection, Stream
 use holdall::browse::{BrowseError, DiffError, ExtractError};
 use holdall::crypto::{KeyFileError, OpenProblem, PassphraseError, SealSlotError, SlotError, SlotProblem};
 use holdall::index::IndexError;
+use holdall::prune::PruneError;
 use holdall::repo::{FindError, KeyringError, RepoError};
 use holdall::restore::{DescriptionError, ExportError, FetchError, Lack, RestoreError};
 use holdall::store::{Operation, StoreError, StoreErrorKind};
@@ -496,6 +497,19 @@ impl From<RestoreError> for CliError {
                 Self::new(Code::Problems, line).hint("the next restore with --replace brings it to its end first")
             }
             RestoreError::NoRoom { .. } => Self::new(Code::NoSpace, line),
+        }
+    }
+}
+
+impl From<PruneError> for CliError {
+    fn from(error: PruneError) -> Self {
+        let line = one_line(&error);
+        match error {
+            PruneError::Repository(error) => error.into(),
+            PruneError::UnknownUse { .. } => Self::new(Code::Damage, line)
+                .hint("`holdall check` tells more; `holdall repair` mends what can be mended"),
+            PruneError::UnreadableCondemned { .. } => Self::new(Code::Damage, line)
+                .hint("make sure that no prune runs on any host, then run `holdall repair`"),
         }
     }
 }

@@ -13,6 +13,7 @@ mod list;
 mod ls;
 mod made;
 mod man;
+mod prune;
 mod restore;
 mod show;
 mod source;
@@ -47,6 +48,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
         Command::Export(export) => export::run(&export, &settings, output),
         Command::Import(import) => import::run(import, &settings, output),
         Command::Check(check) => check::run(&check, &settings, output),
+        Command::Prune(args) => prune::run(&args, &settings, output),
         Command::Status(status) => status::run(&status, &settings, output),
         Command::Source(source) => source::run(source, &settings, output),
         Command::Key(key) => key::run(key, &settings, output),
