@@ -1,7 +1,7 @@
 //! A store that remembers what was asked of it and is not answered yet.
 //!
-//! An NFS mount waits for its server for as long as it takes, and whoever asked sleeps meanwhile: only somebody else can
-//! tell the user what is waited for. Nothing is ended or repeated here.
+//! An NFS mount waits for its server for as long as it takes, and whoever asked sleeps meanwhile: only somebody else
+//! can tell the user what is waited for. Nothing is ended or repeated here.
 
 use std::collections::BTreeMap;
 use std::fmt;
