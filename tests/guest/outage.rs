@@ -83,17 +83,15 @@ fn run(line: &str) -> Run {
 fn assert_kept(guest: &Guest, runs: &[Run]) {
     let kept = |name: &str| runs.iter().filter(|run| run.code == 0 && run.name == name).map(|run| run.number).collect();
     let (imports, inits, keys): (Vec<u32>, Vec<u32>, Vec<u32>) = (kept("import"), kept("init"), kept("key-add"));
-    let mut script = "comes_back a before; comes_back b before\n".to_owned();
-    for n in &imports {
-        script += &format!("ln -sf new /host/in/import-{n}; comes_back a import-{n}; comes_back b import-{n}\n");
-    }
-    for n in &inits {
-        script += &format!("(repo=/mnt/b/init-{n} key=/key-init-{n}; holdall_of init-{n} list)\n");
-    }
-    for n in &keys {
-        script += &format!("(key=/key-added-{n}; holdall_of b list)\n");
-    }
-    guest.start(&script).wait(2 * STEP).succeeds();
+    let mut lines = vec!["comes_back a before; comes_back b before".to_owned()];
+    lines.extend(
+        imports
+            .iter()
+            .map(|n| format!("ln -sf new /host/in/import-{n}; comes_back a import-{n}; comes_back b import-{n}")),
+    );
+    lines.extend(inits.iter().map(|n| format!("(repo=/mnt/b/init-{n} key=/key-init-{n}; holdall_of init-{n} list)")));
+    lines.extend(keys.iter().map(|n| format!("(key=/key-added-{n}; holdall_of b list)")));
+    guest.start(&lines.join("\n")).wait(2 * STEP).succeeds();
     let checked = guest.start("holdall_of a check --read-data; holdall_of b check").wait(STEP).succeeds().out;
     assert_eq!(checked.matches("no damage").count(), 2, "{checked}");
     say(&format!("kept: {} imports, {} repositories, {} keys", imports.len(), inits.len(), keys.len()));

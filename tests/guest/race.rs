@@ -19,19 +19,19 @@ fn of_two_that_create_one_name_exactly_one_wins() {
     fs::copy(program, guest.dir().join("racer")).expect("a copy of it");
     guest.run(TWO_HOSTS);
     guest.run("nfs_mount /mnt/c 3 acdirmax=1; nfs_mount /mnt/d 3 acdirmax=1; mkdir /mnt/a/race /mnt/c/race3");
-    let races = rounds(200, 10_000);
-    for (one, other, directory, races) in [("a", "b", "race", races), ("c", "d", "race3", races.div_ceil(5))] {
+    let times = rounds(200, 10_000);
+    for (one, other, directory, races) in [("a", "b", "race", times), ("c", "d", "race3", times.div_ceil(5))] {
         let begun = Instant::now();
-        let racer = |host: &str| {
+        let start = |host: &str| {
             guest.start(&format!(
                 "cp /host/racer /run/racer-{host}
                  HOLDALL_RACE='/mnt/{host}/{directory} /run/{directory}.sock {races}' \
                  /run/racer-{host} --ignored --exact race::races --nocapture"
             ))
         };
-        let racers =
-            [racer(one), racer(other)].map(|job| job.wait(crate::guest::STEP.saturating_mul(15)).succeeds().out);
-        let wins = racers.each_ref().map(|out| {
+        let ended =
+            [start(one), start(other)].map(|job| job.wait(crate::guest::STEP.saturating_mul(15)).succeeds().out);
+        let wins = ended.each_ref().map(|out| {
             let won = out.lines().find_map(|line| line.split_once("won ")).expect("its count").1;
             won.trim().parse::<u64>().expect("a number")
         });
@@ -75,7 +75,8 @@ fn races() {
 fn meet(socket: &Path) -> (UnixStream, u8) {
     match UnixListener::bind(socket) {
         Ok(listener) => (listener.accept().expect("the other").0, b'a'),
-        Err(_) => (UnixStream::connect(socket).expect("the first listens"), b'b'),
+        // The first has bound it and listens in the next moment.
+        Err(_) => ((0..1000).find_map(|_| UnixStream::connect(socket).ok()).expect("the first listens"), b'b'),
     }
 }
 
