@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -71,6 +71,7 @@ impl Guest {
             "No guest: {}; HOLDALL_SKIP_GUEST_TESTS=1 goes without these tests",
             String::from_utf8_lossy(&tree.stderr)
         );
+        clear_stale();
         let dir = new_dir();
         for (number, mib) in disks.iter().enumerate() {
             let disk = File::create(dir.join(format!("disk{number}.img"))).expect("a disk");
@@ -264,6 +265,15 @@ fn skipped() -> bool {
         say(&format!("NOT RUN, because HOLDALL_SKIP_GUEST_TESTS=1: {test}"));
     }
     skipped
+}
+
+/// Removes what killed runs left.
+fn clear_stale() {
+    static SWEEP: Once = Once::new();
+    SWEEP.call_once(|| {
+        let swept = Command::new(script_path("lab-clean")).arg("--stale").status();
+        assert!(swept.is_ok_and(|status| status.success()), "what killed runs left cannot be removed");
+    });
 }
 
 /// Says something past the harness, which keeps what a test prints to itself.
