@@ -11,7 +11,7 @@ CARGO_FLAGS ?= --release --locked
 sudo := $(if $(filter 0,$(shell id -u)),,sudo --preserve-env)
 test_binaries := $(patsubst tests/%.rs,%,$(wildcard tests/*.rs)) \
 	$(patsubst tests/%/main.rs,%,$(wildcard tests/*/main.rs))
-quick_binaries := $(filter-out daemon,$(test_binaries))
+quick_binaries := $(filter-out daemon guest,$(test_binaries))
 
 # Cargo tells checkouts of one package apart by the times of their files alone. Where another one was built last, what
 # it built of this package goes first; the dependencies stay.
@@ -19,7 +19,8 @@ checkout := $(shell marker='$(CARGO_TARGET_DIR)/checkout'; \
 	if [ -d '$(CARGO_TARGET_DIR)' ] && [ "$$(cat "$$marker" 2>/dev/null)" != '$(CURDIR)' ]; then \
 		cargo clean --quiet --release --package holdall 2>/dev/null; echo '$(CURDIR)' >"$$marker"; fi)
 
-.PHONY: help setup demo deb test test-fast test-daemon bench compare-size fuzz fuzz-build fuzz-short clean-lab
+.PHONY: help setup demo deb test test-fast test-daemon test-guest bench compare-size fuzz fuzz-build fuzz-short \
+	clean-lab
 
 help:
 	@echo "make demo         back a container up, delete it, get it back (private daemon, a minute)"
@@ -27,6 +28,7 @@ help:
 	@echo "make test         formatting, lints and every test, real daemons included"
 	@echo "make test-fast    the same without daemons"
 	@echo "make test-daemon  only the tests on real daemons (TESTS=name for some)"
+	@echo "make test-guest   only those on a real NFS server and with power cuts, at length (TESTS=name for some)"
 	@echo "make bench        benchmarks (BENCH=name for one)"
 	@echo "make compare-size FILES=...    what these exports take in a new repository, beside restic"
 	@echo "make fuzz-short   every fuzz target for FUZZ_SECONDS=2 seconds"
@@ -53,6 +55,7 @@ deb: setup
 
 test: test-fast fuzz-short
 	@$(MAKE) --no-print-directory test-daemon
+	@$(MAKE) --no-print-directory test-guest GUEST_ROUNDS=
 
 test-fast: setup
 	cargo fmt --check
@@ -71,6 +74,21 @@ else
 test-daemon:
 	cargo test $(CARGO_FLAGS) --test daemon -- $(TESTS)
 	@echo "NOT TESTED: anything on real daemons, because HOLDALL_SKIP_DAEMON_TESTS=1"
+endif
+
+# The long form, unless GUEST_ROUNDS is empty: 200 power cuts, 10,000 races and so on, where each test says how many
+# times it does what by itself.
+GUEST_ROUNDS ?= long
+guest_run = cargo test $(CARGO_FLAGS) $(if $(sudo),--config "target.'cfg(unix)'.runner='$(sudo)'") --test guest --
+
+ifneq ($(HOLDALL_SKIP_GUEST_TESTS),1)
+test-guest: setup
+	@$(sudo) scripts/lab-guest prepare
+	$(if $(GUEST_ROUNDS),HOLDALL_TEST_ROUNDS=$(GUEST_ROUNDS)) $(guest_run) $(TESTS)
+else
+test-guest:
+	$(guest_run) $(TESTS)
+	@echo "NOT TESTED: anything on a real NFS server or with power cuts, because HOLDALL_SKIP_GUEST_TESTS=1"
 endif
 
 bench: setup

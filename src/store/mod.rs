@@ -16,6 +16,7 @@ mod memory;
 mod name;
 #[cfg(any(test, feature = "testing"))]
 pub mod record;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,6 +32,7 @@ use crate::limits::LOOK_AGAIN_MAX;
 pub use local::{Capacity, FileSystem, LocalStore};
 pub use memory::MemoryStore;
 pub use name::{Directory, Name, NameError};
+pub use watched::{Pending, Unanswered, WatchedStore};
 
 /// A place for immutable objects, shared by any number of threads, processes and hosts.
 ///

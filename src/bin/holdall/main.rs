@@ -17,6 +17,7 @@ mod open;
 mod output;
 mod progress;
 mod table;
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let output = Output::new(&args);
-    let ended = command::run(args, &output).and_then(|()| output::flush());
+    let ended = waiting::told(&output, || command::run(args, &output)).and_then(|()| output::flush());
     match ended {
         Ok(()) | Err(CliError::NobodyReads) => ExitCode::SUCCESS,
         Err(CliError::Failure(failure)) => fail(&output, &failure),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use holdall::crypto::{KeyFile, Passphrase, Unlock};
 use holdall::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
 use holdall::repo::{IndexPlace, KeyringError, Locks, Refreshed, RepoError, Repository};
-use holdall::store::{LocalStore, Store};
+use holdall::store::{Operation, Store};
 use zeroize::Zeroizing;
 
 use crate::config::{KeySource, Settings};
@@ -21,6 +21,7 @@ use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::output::Output;
 use crate::table::count;
+use crate::waiting;
 
 /// How often a mistyped passphrase may be typed again.
 const ATTEMPTS_MAX: usize = 3;
@@ -59,7 +60,7 @@ pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, 
 
 fn unlock(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
     let path = settings.repository()?;
-    let store: Arc<dyn Store> = Arc::new(LocalStore::open(&path)?);
+    let store: Arc<dyn Store> = Arc::new(waiting::open_store(&path)?);
     let locks = Locks::of(&*store)?;
     let cache = usable_cache(settings, output);
     let place = cache.as_deref().map_or(IndexPlace::Memory, IndexPlace::Directory);
@@ -226,7 +227,8 @@ pub fn lies_in(path: &Path, directory: &Path) -> bool {
         Some(above) if !above.as_os_str().is_empty() => above,
         _ => Path::new("."),
     };
-    match (fs::canonicalize(above), fs::canonicalize(directory)) {
+    let directory = waiting::during(Operation::Open, directory.display(), || fs::canonicalize(directory));
+    match (fs::canonicalize(above), directory) {
         (Ok(above), Ok(directory)) => above.starts_with(directory),
         _ => false,
     }

@@ -110,6 +110,15 @@ impl Output {
         self.talk(&format!("warning: {text}"));
     }
 
+    /// Something that the user waits for without seeing why, told by another thread while bars may be drawn.
+    pub fn waiting(&self, text: &str) {
+        if self.draws() {
+            // The line of a bar is not ended.
+            let _ = writeln!(io::stderr().lock());
+        }
+        self.talk(text);
+    }
+
     /// Something that went wrong without ending the command.
     pub fn problem(&self, object: &str, message: &str) {
         self.problems.fetch_add(1, Ordering::SeqCst);

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use holdall::clock::{Clock, SystemClock};
 use holdall::repo::{Locks, Repository};
 use holdall::store::{
-    CreateIfAbsent, Directory, FileSystem, LocalStore, Store, StoreError, StoreErrorKind, probe_create_if_absent,
+    CreateIfAbsent, Directory, FileSystem, LocalStore, Store, StoreError, StoreErrorKind, WatchedStore,
+    probe_create_if_absent,
 };
 
 use crate::args::Init;
@@ -16,6 +17,7 @@ use crate::json;
 use crate::newkey::{Kept, NewKey};
 use crate::open::require_terminal;
 use crate::output::Output;
+use crate::waiting;
 
 /// How old a listing may be on a shared file system, in seconds: what NFS and most FUSE mounts allow by default.
 const SHARED_SETTLE_SECONDS: u32 = 60;
@@ -25,7 +27,7 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
     if args.new_key_file.is_none() && settings.key.is_none() {
         require_terminal("give --new-key-file FILE or --password-file FILE")?;
     }
-    let store = LocalStore::create(&path).map_err(|error| explain(error, &path))?;
+    let store = waiting::create_store(&path).map_err(|error| explain(error, &path))?;
     let settle_seconds = settle_seconds(args, &store, output)?;
     require_create_if_absent(&store)?;
 
@@ -47,7 +49,7 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
 
 /// A directory that is not empty because it holds a repository needs another answer than one that holds something else.
 fn explain(error: StoreError, path: &Path) -> CliError {
-    let is_repository = || LocalStore::open(path).is_ok_and(|store| Locks::of(&store).is_ok());
+    let is_repository = || waiting::open_store(path).is_ok_and(|store| Locks::of(&store).is_ok());
     if matches!(error.kind, StoreErrorKind::NotEmpty { .. }) && is_repository() {
         return CliError::new(Code::Taken, format!("There is a repository in {} already", path.display()))
             .hint("it can be used as it is; for another one choose an empty directory or a new name");
@@ -74,8 +76,8 @@ fn new_key(args: &Init, settings: &Settings, repository: &Path, output: &Output)
 }
 
 /// How old a listing of this store may be on any host that writes, in seconds.
-fn settle_seconds(args: &Init, store: &LocalStore, output: &Output) -> Result<u32, CliError> {
-    let seconds = match store.capacity()?.file_system {
+fn settle_seconds(args: &Init, store: &WatchedStore<LocalStore>, output: &Output) -> Result<u32, CliError> {
+    let seconds = match store.inner().capacity()?.file_system {
         FileSystem::Local if args.shared => SHARED_SETTLE_SECONDS,
         FileSystem::Local => 0,
         FileSystem::Volatile => {
@@ -92,11 +94,11 @@ fn settle_seconds(args: &Init, store: &LocalStore, output: &Output) -> Result<u3
 }
 
 /// Everything that keeps several writers apart rests on this.
-fn require_create_if_absent(store: &LocalStore) -> Result<(), CliError> {
+fn require_create_if_absent(store: &WatchedStore<LocalStore>) -> Result<(), CliError> {
     match probe_create_if_absent(store, &Directory::ROOT)? {
         CreateIfAbsent::Works => Ok(()),
         CreateIfAbsent::Missing => {
-            let message = format!("{} cannot create a file only if its name is free", store.path().display());
+            let message = format!("{} cannot create a file only if its name is free", store.description());
             Err(CliError::new(Code::Failed, message).hint("choose a directory on another file system"))
         }
     }
