@@ -15,9 +15,10 @@
 //! | [`id`], [`limits`], [`codec`], [`clock`], [`source`], [`monitor`] | words; everybody may use them |
 //! | `rewrite` | exports with another description |
 //! | [`tar`], [`multipart`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | bytes in and out |
+//! | [`retention`] | which points a policy keeps |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations, one room per verb; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`status`], [`check`] | operations; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` by which steps any number of
@@ -58,6 +59,7 @@ pub mod point;
 pub mod recipe;
 pub mod repo;
 pub mod restore;
+pub mod retention;
 mod rewrite;
 pub mod source;
 pub mod status;
