@@ -13,6 +13,7 @@ use std::sync::Arc;
 use holdall::backup::{ImportRequest, Run, import};
 use holdall::check::{CheckLevel, check};
 use holdall::crypto::{Access, KeyFile, SlotKey, Unlock};
+use holdall::forget;
 use holdall::id::KeyslotId;
 use holdall::monitor::Silent;
 use holdall::repo::{Catalog, IndexPlace, KeyringError, RepoError, Repository};
@@ -321,6 +322,24 @@ impl World {
         let _ = fs::remove_dir_all(self.cache(number));
     }
 
+    /// Some points are forgotten, and no others.
+    fn forget(&mut self) {
+        let reader = self.reader();
+        let repository = &self.handles[reader].repository;
+        let catalog = Catalog::read(repository, &Silent).unwrap();
+        let wanted: BTreeSet<_> = catalog.points().iter().filter(|_| self.dice.one_in(3)).map(|(id, _)| *id).collect();
+        let plan = forget::named(&catalog, &repository.whole_history().unwrap(), &wanted).unwrap();
+        let outcome = forget::execute(repository, &plan, &Silent).unwrap();
+        assert_eq!((&outcome.forgotten, outcome.failed), (&wanted, 0));
+        for (id, point) in catalog.points() {
+            let is_forgotten = wanted.contains(id);
+            assert_eq!(repository.has_verdict(*id).unwrap(), !is_forgotten);
+            if is_forgotten {
+                self.reported.remove(&point.source.name);
+            }
+        }
+    }
+
     fn step(&mut self) {
         let (name, step): (_, fn(&mut Self)) = match self.dice.below(16) {
             0..4 => ("import", |world| {
@@ -334,6 +353,7 @@ impl World {
             11 => ("remove a key", Self::remove_key),
             12 => ("delete a cache", Self::delete_cache),
             13 => ("damage", Self::damage),
+            14 => ("forget", Self::forget),
             _ => ("open", Self::open),
         };
         self.history.push(name.to_owned());
