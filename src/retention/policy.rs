@@ -183,9 +183,9 @@ impl fmt::Display for Period {
 /// Each rule looks at the points of one source by itself, newest first:
 ///
 /// - `last`: the newest so many.
-/// - `each`: the newest point of each of the newest so many hours, days, weeks and so on that have a point at all. While
-///   there are fewer of these than the rule wants, the oldest point stays as well, so that a young history is as long
-///   as it can be.
+/// - `each`: the newest point of each of the newest so many hours, days, weeks and so on that have a point at all.
+///   While there are fewer of these than the rule wants, the oldest point stays as well, so that a young history is as
+///   long as it can be.
 /// - `within`: all that are younger than the period.
 /// - `each_within`: of these the newest of each hour, day, week and so on.
 /// - `tags`: those that have one of these tags.
