@@ -2,8 +2,6 @@
 //!
 //! One list of rules serves both, under the same names, so that what works in the one works in the other.
 
-#![expect(clippy::doc_markdown, reason = "these comments are help texts, which people read without markup")]
-
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -35,8 +33,6 @@ pub struct Forget {
     /// after it and not a day older, web1@latest, or 8 or more digits of its id
     #[arg(value_name = "POINT", conflicts_with_all = ["keep", "sources", "retired", "simulate", "if_configured"])]
     pub points: Vec<PointToForget>,
-    #[command(flatten)]
-    pub rules: Rules,
     /// Look at the points of this source only; may be repeated
     #[arg(long = "source", value_name = "SOURCE")]
     pub sources: Vec<Selector>,
@@ -60,6 +56,8 @@ pub struct Forget {
     /// How often it had a point: 6h, 1w [default: 1d]
     #[arg(long, value_name = "PERIOD", requires = "simulate")]
     pub simulate_every: Option<Period>,
+    #[command(flatten)]
+    pub rules: Rules,
 }
 
 /// The rules of a policy.
