@@ -19,6 +19,10 @@
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
 //! | [`backup`], [`restore`], [`browse`], [`prune`], [`status`], [`check`] | operations, one room per verb; none uses another |
+//! | [`retention`] | which points a policy keeps |
+//! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
+//! | [`repo`] | the repository, the only place where formats and ports meet |
+//! | [`backup`], [`restore`], [`browse`], [`forget`], [`status`], [`check`] | operations; none uses another |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps. `tests/tidy.rs` holds who may use whom, and the habits of the house.
@@ -36,6 +40,8 @@
 //! - The store sees sealed bytes and opaque names only; nothing in it is ever replaced: `store::conformance`.
 //! - Async types occur in `daemon/http.rs` alone; the library neither prints nor exits nor reads the environment;
 //!   few files delete anything: `tests/tidy.rs`.
+//! - No policy drops the newest point of a source, a pinned one, or any while a note cannot be read; a void is never
+//!   removed: `retention`, `tests/it/forget.rs`.
 //! - Every buffer and queue is bounded by a constant in [`limits`].
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 // A test that panics has failed, which is what it is for.
@@ -50,6 +56,7 @@ pub mod codec;
 pub mod compress;
 pub mod crypto;
 pub mod daemon;
+pub mod forget;
 pub mod id;
 pub mod index;
 pub mod limits;
@@ -62,6 +69,7 @@ pub mod prune;
 pub mod recipe;
 pub mod repo;
 pub mod restore;
+pub mod retention;
 mod rewrite;
 pub mod source;
 pub mod status;

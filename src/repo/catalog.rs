@@ -1,4 +1,4 @@
-//! The points of a repository: listing them, and finding the one that a person means.
+//! The points of a repository: listing them, finding the one that a person means, and removing them.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,7 +11,7 @@ use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Verdict};
 use crate::repo::{RepoError, Repository, layout};
 use crate::source::{ParseSourceError, Selector, Source};
-use crate::store::Put;
+use crate::store::{Deleted, Put};
 
 /// All points that can be read, oldest first.
 #[derive(Debug, Default)]
@@ -263,6 +263,49 @@ impl Repository {
     pub fn put_verdict(&self, id: PointId, verdict: &Verdict) -> Result<Put, RepoError> {
         let sealed = self.seal_verdict(id, verdict)?;
         Ok(self.store().put(&layout::point(id), &[&sealed])?)
+    }
+
+    /// Removes a point, if it still stands. A void is never removed: a writer that slept through everything would
+    /// commit (`format-spec/concurrency.md`, trace T10).
+    ///
+    /// What is read here may be replaced before it is deleted only by a void that was put after somebody else had
+    /// removed the point; its writer has committed, and so fears no fence.
+    pub fn forget(&self, id: PointId) -> Result<Deleted, RepoError> {
+        match self.read_verdict(id) {
+            Ok(Verdict::Point(_)) => Ok(self.store().delete(&layout::point(id))?),
+            Ok(Verdict::Void) | Err(RepoError::Gone { .. }) => Ok(Deleted::Absent),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The objects among the points that do not open, and how: nobody knows whether they are points or voids.
+    pub fn damaged_points(&self) -> Result<Vec<(PointId, RepoError)>, RepoError> {
+        let mut damaged = Vec::new();
+        for id in self.list_points()? {
+            match self.read_verdict(id) {
+                Err(error @ RepoError::Damaged { .. }) => damaged.push((id, error)),
+                Ok(_) | Err(RepoError::Gone { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(damaged)
+    }
+
+    /// Removes an object among the points that does not open, and puts a void in its place, for it may have been one
+    /// itself: a writer that sleeps must not commit when it wakes up. Its session goes last, as after every fence.
+    ///
+    /// One that opens is left alone. If this dies halfway the session, where there is one, is still open, and the next
+    /// prune fences it.
+    pub fn forget_damaged(&self, id: PointId) -> Result<Deleted, RepoError> {
+        let deleted = match self.read_verdict(id) {
+            Err(RepoError::Damaged { .. }) => self.store().delete(&layout::point(id))?,
+            Ok(_) | Err(RepoError::Gone { .. }) => return Ok(Deleted::Absent),
+            Err(error) => return Err(error),
+        };
+        // If it is taken the writer has just committed, and its point is sound.
+        let _: Put = self.put_verdict(id, &Verdict::Void)?;
+        self.withdraw(id)?;
+        Ok(deleted)
     }
 
     /// What stands under a point's name.

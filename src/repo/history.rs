@@ -1,9 +1,10 @@
-//! What notes say about sources: which are retired, and which points count as another source's.
+//! What notes say about sources and points: which sources are retired, which points count as another source's, which
+//! have tags and which are pinned.
 //!
 //! A source that is renamed on its server keeps its history because a note gives its points, one by one, to the new
 //! name; what is made later under the old name is another thing's. No clock decides: where notes contradict each other
-//! because their writers had not seen each other, a source is not retired, and a point goes where the note with the
-//! lowest id says.
+//! because their writers had not seen each other, a source is not retired, a point is pinned and has the tag, and it
+//! goes where the note with the lowest id says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -50,6 +51,26 @@ impl History {
         moved
     }
 
+    /// The tags that points have.
+    pub fn tags(&self) -> BTreeMap<PointId, BTreeSet<&str>> {
+        let mut tags: BTreeMap<PointId, BTreeSet<&str>> = BTreeMap::new();
+        for (_, note) in &self.notes {
+            if let NoteFact::Tagged { point, tag, tagged: true } = &note.fact {
+                tags.entry(*point).or_default().insert(tag);
+            }
+        }
+        tags
+    }
+
+    /// The points that are pinned.
+    pub fn pinned(&self) -> BTreeSet<PointId> {
+        let said = self.notes.iter().filter_map(|(_, note)| match note.fact {
+            NoteFact::Pinned { point, pinned: true } => Some(point),
+            _ => None,
+        });
+        said.collect()
+    }
+
     /// How runs ended, in no order.
     pub fn runs(&self) -> impl Iterator<Item = &RunRecord> {
         self.notes.iter().filter_map(|(_, note)| match &note.fact {
@@ -58,10 +79,9 @@ impl History {
         })
     }
 
-    /// The notes that say whether this source is retired.
-    fn about_retirement(&self, of: &Source) -> Vec<NoteId> {
-        let about = |fact: &NoteFact| matches!(fact, NoteFact::Retired { source, .. } if source == of);
-        self.notes.iter().filter(|(_, note)| about(&note.fact)).map(|(id, _)| *id).collect()
+    /// The notes with such a fact.
+    fn about(&self, is_about: impl Fn(&NoteFact) -> bool) -> Vec<NoteId> {
+        self.notes.iter().filter(|(_, note)| is_about(&note.fact)).map(|(id, _)| *id).collect()
     }
 
     /// The renamings of any of these points, and what else they say.
@@ -92,10 +112,39 @@ impl Repository {
         Ok(History::new(self.readable_notes()?))
     }
 
+    /// The same for who would lose data by a note that says nothing: the first one that cannot be read is the error.
+    pub fn whole_history(&self) -> Result<History, RepoError> {
+        Ok(History::new(self.notes()?))
+    }
+
     /// Says that a source is retired, or that it no longer is.
     pub fn retire(&self, history: &History, source: &Source, retired: bool, now: Timestamp) -> Result<(), RepoError> {
+        let supersedes = history.about(|fact| matches!(fact, NoteFact::Retired { source: of, .. } if of == source));
         let fact = NoteFact::Retired { source: source.clone(), retired };
-        self.put_note(&Note { supersedes: history.about_retirement(source), written: now, fact })?;
+        self.put_note(&Note { supersedes, written: now, fact })?;
+        Ok(())
+    }
+
+    /// Says that a point has a tag, or that it no longer has it.
+    pub fn tag(
+        &self,
+        history: &History,
+        point: PointId,
+        tag: &str,
+        tagged: bool,
+        now: Timestamp,
+    ) -> Result<(), RepoError> {
+        let supersedes = history
+            .about(|fact| matches!(fact, NoteFact::Tagged { point: of, tag: said, .. } if *of == point && said == tag));
+        let fact = NoteFact::Tagged { point, tag: tag.to_owned(), tagged };
+        self.put_note(&Note { supersedes, written: now, fact })?;
+        Ok(())
+    }
+
+    /// Says that a point is pinned, or that it no longer is.
+    pub fn pin(&self, history: &History, point: PointId, pinned: bool, now: Timestamp) -> Result<(), RepoError> {
+        let supersedes = history.about(|fact| matches!(fact, NoteFact::Pinned { point: of, .. } if *of == point));
+        self.put_note(&Note { supersedes, written: now, fact: NoteFact::Pinned { point, pinned } })?;
         Ok(())
     }
 
@@ -144,6 +193,18 @@ mod tests {
         assert_eq!(history(vec![said(true)]).retired().len(), 1);
         assert!(history(vec![said(true), said(false)]).retired().is_empty());
         assert!(history(vec![said(false), said(true)]).retired().is_empty());
+    }
+
+    #[test]
+    fn a_pin_and_a_tag_hold_until_all_notes_take_them_back() {
+        let point = PointId::from_bytes([1; 32]);
+        let pin = |pinned| NoteFact::Pinned { point, pinned };
+        for (facts, is_pinned) in [(vec![], false), (vec![pin(false)], false), (vec![pin(true), pin(false)], true)] {
+            assert_eq!(history(facts).pinned().contains(&point), is_pinned);
+        }
+        let tag = |tag: &str, tagged| NoteFact::Tagged { point, tag: tag.to_owned(), tagged };
+        let history = history(vec![tag("a", true), tag("a", false), tag("b", false), tag("c", true)]);
+        assert_eq!(history.tags(), [(point, ["a", "c"].into())].into());
     }
 
     #[test]

@@ -123,6 +123,22 @@ pub enum Fact {
         /// The points.
         points: Vec<PointId>,
     },
+    /// Whether a point has a tag.
+    Tagged {
+        /// The point.
+        point: PointId,
+        /// The tag.
+        tag: String,
+        /// Whether it has it.
+        tagged: bool,
+    },
+    /// Whether a point is pinned: no policy drops it, and nobody by its name.
+    Pinned {
+        /// The point.
+        point: PointId,
+        /// Whether it is.
+        pinned: bool,
+    },
 }
 
 /// How a run ended.
@@ -227,6 +243,12 @@ impl Note {
                     out.raw(point.as_bytes());
                 }
             }
+            Fact::Tagged { point, tag, tagged } => {
+                out.u8(6).raw(point.as_bytes()).text(tag).u8(u8::from(*tagged));
+            }
+            Fact::Pinned { point, pinned } => {
+                out.u8(7).raw(point.as_bytes()).u8(u8::from(*pinned));
+            }
         }
         out.finish()
     }
@@ -257,6 +279,15 @@ impl Note {
                     (0..count).map(point).collect::<Result<_, _>>()?
                 },
             },
+            6 => Fact::Tagged {
+                point: PointId::from_bytes(from.id("note.point")?),
+                tag: from.text("note.tag", NAME_BYTES_MAX)?.to_owned(),
+                tagged: flag(&mut from, "note.tagged")?,
+            },
+            7 => Fact::Pinned {
+                point: PointId::from_bytes(from.id("note.point")?),
+                pinned: flag(&mut from, "note.pinned")?,
+            },
             _ => return Err(before.error("note.kind", DecodeProblem::Unknown)),
         };
         from.finish("note")?;
@@ -281,8 +312,10 @@ mod tests {
         let retired = Fact::Retired { source: web1.clone(), retired: true };
         let to = Source::instance("host", "lab", "web2");
         let renamed = Fact::Renamed { from: web1, to, points: vec![PointId::from_bytes([7; 32]); 2] };
+        let tagged = Fact::Tagged { point: PointId::from_bytes([8; 32]), tag: "before 2.0".into(), tagged: true };
+        let pinned = Fact::Pinned { point: PointId::from_bytes([8; 32]), pinned: false };
         let supersedes = vec![NoteId::from_bytes([4; 32])];
-        [server, run, damaged, retired, renamed]
+        [server, run, damaged, retired, renamed, tagged, pinned]
             .map(|fact| Note { supersedes: supersedes.clone(), written: time(9), fact })
             .to_vec()
     }

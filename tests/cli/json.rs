@@ -46,6 +46,11 @@ fn every_command_prints_objects_that_the_readme_lists() {
     assert_eq!(extracted[0]["files"], 1);
     run(0, &["diff", "web1", "web1"]);
     assert_eq!(run(0, &["stats"])[0]["points"], 1);
+    assert_eq!(run(0, &["tag", "web1", "a"])[0]["tags"][0], "a");
+    let planned = run(0, &["forget", "--keep-last", "1", "--dry-run"]);
+    assert_eq!((&planned[0]["action"], &planned[0]["reasons"][0]), (&"keep".into(), &"newest".into()));
+    assert_eq!((&planned[1]["dropped"], &planned[1]["dry_run"]), (&0.into(), &true.into()));
+    run(0, &["forget", "--keep-last", "1", "--simulate", "2d"]);
     run(0, &["check", "--read-data"]);
     let added = run(0, &["key", "add", "--new-key-file", "second"]);
     assert_eq!(run(0, &["key", "list"]).len(), 2);

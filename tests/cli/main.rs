@@ -6,6 +6,7 @@ mod bench;
 mod browse;
 mod damage;
 mod flow;
+mod forget;
 mod help;
 mod interrupt;
 mod json;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use holdall::backup::{ImportRequest, Run, import};
 use holdall::check::{CheckLevel, check};
 use holdall::crypto::{Access, KeyFile, SlotKey, Unlock};
+use holdall::forget;
 use holdall::id::KeyslotId;
 use holdall::monitor::Silent;
 use holdall::prune::{Dealing, MaxUnused, prepare, prune};
@@ -134,8 +135,6 @@ struct World {
     sent: BTreeMap<String, Vec<u8>>,
     /// What was reported as made, and the moment of that.
     reported: BTreeMap<String, usize>,
-    /// What was forgotten, and the moment at which that began.
-    forgotten: BTreeMap<String, usize>,
     history: Vec<String>,
 }
 
@@ -163,7 +162,6 @@ impl World {
             key_files: 100,
             sent: BTreeMap::new(),
             reported: BTreeMap::new(),
-            forgotten: BTreeMap::new(),
             history: Vec::new(),
         }
     }
@@ -258,22 +256,6 @@ impl World {
             assert_eq!(run.finish().unwrap().made.len(), 2);
         }
         self.report(streams.into_iter().map(|(name, _)| name));
-    }
-
-    /// Forgets a point that was reported.
-    fn forget(&mut self) {
-        let reader = self.reader();
-        let repository = &self.handles[reader].repository;
-        let left: Vec<&String> = self.reported.keys().filter(|name| !self.forgotten.contains_key(*name)).collect();
-        if left.is_empty() {
-            return;
-        }
-        let name = left[self.dice.below(left.len())].clone();
-        let catalog = Catalog::read(repository, &Silent).unwrap();
-        let (id, _) = catalog.points().iter().find(|(_, point)| point.source.name == name).expect("it was reported");
-        let began = self.store.inner().moments();
-        let _ = repository.store().delete(&format!("points/{id}").parse().unwrap());
-        self.forgotten.insert(name, began);
     }
 
     /// Prunes with any process; whatever is unused goes, and small packs too.
@@ -391,6 +373,24 @@ impl World {
         let _ = fs::remove_dir_all(self.cache(number));
     }
 
+    /// Some points are forgotten, and no others.
+    fn forget(&mut self) {
+        let reader = self.reader();
+        let repository = &self.handles[reader].repository;
+        let catalog = Catalog::read(repository, &Silent).unwrap();
+        let wanted: BTreeSet<_> = catalog.points().iter().filter(|_| self.dice.one_in(3)).map(|(id, _)| *id).collect();
+        let plan = forget::named(&catalog, &repository.whole_history().unwrap(), &wanted).unwrap();
+        let outcome = forget::execute(repository, &plan, &Silent).unwrap();
+        assert_eq!((&outcome.forgotten, outcome.failed), (&wanted, 0));
+        for (id, point) in catalog.points() {
+            let is_forgotten = wanted.contains(id);
+            assert_eq!(repository.has_verdict(*id).unwrap(), !is_forgotten);
+            if is_forgotten {
+                self.reported.remove(&point.source.name);
+            }
+        }
+    }
+
     fn step(&mut self) {
         let (name, step): (_, fn(&mut Self)) = match self.dice.below(22) {
             0..4 => ("import", |world| {
@@ -425,9 +425,7 @@ impl World {
         let distinct: BTreeSet<&str> = names.iter().copied().collect();
         assert_eq!(distinct.len(), names.len(), "a source has two points");
         for (name, reported) in &self.reported {
-            let is_forgotten = self.forgotten.get(name).is_some_and(|began| *began <= moment);
-            let is_there = distinct.contains(&**name);
-            assert!(*reported > moment || is_forgotten || is_there, "{name} was reported and is gone");
+            assert!(*reported > moment || distinct.contains(&**name), "{name} was reported and is gone");
         }
         for (at, (_, point)) in (0..).zip(catalog.points()) {
             let sent = self.sent.get(&point.source.name).expect("nobody sent it");

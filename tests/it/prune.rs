@@ -12,13 +12,12 @@ use holdall::prune::{Dealing, MaxUnused, PruneError, Summary, prepare, prune};
 use holdall::repo::Repository;
 use holdall::store::fault::{Effect, Failure, Fault, FaultyStore};
 use holdall::store::record::{Outcome, Recorded, RecordingStore};
-use holdall::store::{MemoryStore, Operation, Store};
+use holdall::store::{Deleted, MemoryStore, Operation, Store};
 
 use crate::fixture::{clock, export_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise};
 
 pub fn forget(repository: &Repository, id: PointId) {
-    let name = format!("points/{id}").parse().unwrap();
-    repository.store().delete(&name).unwrap();
+    assert_eq!(repository.forget(id).unwrap(), Deleted::Removed);
 }
 
 fn try_prune(repository: &Repository, max_unused: MaxUnused, dealing: Dealing) -> Result<Summary, PruneError> {

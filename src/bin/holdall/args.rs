@@ -5,6 +5,10 @@
 
 #![expect(clippy::doc_markdown, reason = "these comments are help texts, which people read without markup")]
 
+mod forget;
+
+pub use forget::{Forget, Pin, Rules, Tag, Unpin, Untag, parse_tag, source_alone};
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -90,6 +94,11 @@ pub enum Command {
     Restore(Restore),
     Export(Export),
     Import(Import),
+    Forget(Forget),
+    Tag(Tag),
+    Untag(Untag),
+    Pin(Pin),
+    Unpin(Unpin),
     Check(Check),
     Prune(Prune),
     Status(Status),
@@ -179,6 +188,9 @@ pub struct Backup {
     /// Accept that the server of this name has another certificate than before
     #[arg(long)]
     pub adopt: bool,
+    /// Give every point that is made this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_parser = parse_tag)]
+    pub tags: Vec<String>,
 }
 
 /// List points
@@ -392,6 +404,9 @@ pub struct Import {
     /// The name of the server it came from [default: server_name in the settings, or this host's name]
     #[arg(long, value_name = "NAME")]
     pub server_name: Option<String>,
+    /// Give the point this tag; may be repeated
+    #[arg(long = "tag", value_name = "TAG", value_parser = parse_tag)]
+    pub tags: Vec<String>,
 }
 
 /// Prove that the repository is intact

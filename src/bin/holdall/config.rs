@@ -13,9 +13,10 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use holdall::daemon::SocketHints;
+use holdall::retention::Policy;
 use holdall::source::Selector;
 
-use crate::args::{Global, parse_age, parse_parallel, parse_size};
+use crate::args::{Global, Rules, parse_age, parse_parallel, parse_size};
 use crate::error::{CliError, Code};
 use crate::hooks::Hook;
 
@@ -62,6 +63,8 @@ pub struct Settings {
     pub exclude: Vec<Selector>,
     /// Commands around the backup of a set.
     pub hooks: Vec<Hook>,
+    /// Which points `forget` keeps; without a rule if none is set.
+    pub retention: Policy,
 }
 
 impl Settings {
@@ -192,6 +195,8 @@ struct SettingsFile {
     exclude: Vec<Selector>,
     #[serde(default, rename = "hook")]
     hooks: Vec<HookEntry>,
+    #[serde(default)]
+    retention: Rules,
 }
 
 /// One `[[hook]]` of the settings file.
@@ -304,6 +309,7 @@ fn merge(global: &Global, environment: &Environment, file: SettingsFile) -> Resu
         parallel: file.parallel,
         exclude: file.exclude,
         hooks: file.hooks.into_iter().map(HookEntry::hook).collect(),
+        retention: file.retention.policy(),
     })
 }
 
@@ -366,6 +372,10 @@ mod tests {
         assert_eq!((settings.limit_rate, settings.exclude.len()), (Some(1 << 20), 1));
         let settings = merge(&global(&[]), &Environment::default(), file("parallel = 3")).unwrap();
         assert_eq!(settings.parallel, Some(3));
+        let text = "[retention]\nkeep_last = 3\nkeep_yearly = 'all'\nkeep_within = '2w'\nkeep_tag = ['a']";
+        let policy = merge(&global(&[]), &Environment::default(), file(text)).unwrap().retention;
+        assert_eq!((policy.each.len(), policy.within, policy.tags.len()), (1, "14d".parse().ok(), 1));
+        assert!(merge(&global(&[]), &Environment::default(), file("[retention]")).unwrap().retention.is_empty());
         let settings = merge(&global(&[]), &Environment::default(), file("max_age = \"1day 2h\"")).unwrap();
         assert_eq!(settings.max_age, Some(Duration::from_hours(26)));
     }
@@ -398,7 +408,22 @@ mod tests {
         let CliError::Failure(failure) = wrong else { panic!("not told") };
         assert_eq!(failure.code, Code::Usage);
         assert!(failure.message.starts_with("Line 2 of /c.toml cannot be understood: unknown field"), "{failure:?}");
+        for (rule, cause) in [
+            ("keep_daily = 0", "\"0\" is no number of points"),
+            ("keep_daily = -1", "\"-1\" is no number of points"),
+            ("keep_within = \"6m\"", "months"),
+            ("keep_within = 6", "\"6\" is no period"),
+            ("keep_tag = [\"a,b\"]", "is no tag"),
+            ("keep_often = 3", "unknown field"),
+        ] {
+            let text = format!("[retention]\n{rule}");
+            let Err(CliError::Failure(failure)) = SettingsFile::parse(Path::new("/c.toml"), &text) else {
+                panic!("{rule} is taken")
+            };
+            assert!(failure.message.starts_with("Line 2 of") && failure.message.contains(cause), "{failure:?}");
+        }
     }
+
     proptest! {
         #[test]
         fn any_settings_file_is_taken_or_refused_with_a_line_of_it(

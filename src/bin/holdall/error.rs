@@ -11,6 +11,7 @@ use std::io;
 use holdall::backup::{BackupError, IdentityError, ImportError, Rejection, StreamError};
 use holdall::browse::{BrowseError, DiffError, ExtractError};
 use holdall::crypto::{KeyFileError, OpenProblem, PassphraseError, SealSlotError, SlotError, SlotProblem};
+use holdall::forget::PinnedError;
 use holdall::index::IndexError;
 use holdall::prune::PruneError;
 use holdall::repo::{FindError, KeyringError, RepoError};
@@ -73,7 +74,7 @@ impl Code {
             Self::CannotRead => "this key can back up but not read",
             Self::NoSuch => "no such point, source or key, or more than one fits",
             Self::Daemon => "the daemon does not answer or does not permit it",
-            Self::Taken => "refused because a name is taken or something is missing; nothing was changed",
+            Self::Taken => "refused because a name is taken, something is missing or pinned; nothing was changed",
             Self::NoSpace => "no space left",
             Self::NewerFormat => "the repository is of a newer format than this program knows",
             Self::Store => "the repository's storage does not answer or does not permit it",
@@ -153,7 +154,7 @@ impl CliError {
     }
 
     /// Says before the cause what could not be done because of it.
-    fn because(mut self, what: &str) -> Self {
+    pub fn because(mut self, what: &str) -> Self {
         if let Self::Failure(failure) = &mut self {
             failure.message = format!("{what}: {}", begin_small(&failure.message));
         }
@@ -322,6 +323,13 @@ impl From<FindError> for CliError {
             }
         };
         Self::new(Code::NoSuch, error.to_string()).hint(hint)
+    }
+}
+
+impl From<PinnedError> for CliError {
+    fn from(error: PinnedError) -> Self {
+        let hint = format!("nothing was forgotten; `holdall unpin {}` lets it go", error.id.short());
+        Self::new(Code::Taken, error.to_string()).hint(hint)
     }
 }
 

@@ -4,6 +4,11 @@
 //! meaning. Sizes are bytes, times are RFC 3339 in UTC, ids are full, digests are hexadecimal. The README lists the
 //! types.
 
+mod forget;
+
+pub use forget::{DamagedPoint, Fate, Forgot, Marked, Simulated, Simulation};
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::Serialize;
@@ -164,6 +169,8 @@ pub struct Point {
     pub stream_bytes: u64,
     pub new_bytes: u64,
     pub stored_bytes: u64,
+    pub tags: Vec<String>,
+    pub pinned: bool,
 }
 
 impl Object for Point {
@@ -171,8 +178,10 @@ impl Object for Point {
 }
 
 impl Point {
-    pub fn new(id: PointId, point: &point::Point) -> Self {
+    pub fn new(id: PointId, point: &point::Point, tags: &BTreeSet<&str>, pinned: bool) -> Self {
         Self {
+            tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
+            pinned,
             id: id.to_string(),
             source: point.source.to_string(),
             server: point.source.server.clone(),

@@ -575,6 +575,11 @@ fn notes() -> Value {
     let retired = note(NoteFact::Retired { source: web1.clone(), retired: true });
     let to = Source::instance("host", "lab", "web2");
     let renamed = note(NoteFact::Renamed { from: web1, to, points: vec![PointId::from_bytes([7; 32])] });
+    let point = PointId::from_bytes([8; 32]);
+    let tag = |tag: &str| note(NoteFact::Tagged { point, tag: tag.to_owned(), tagged: true });
+    let tagged = tag("before 2.0");
+    let pinned = note(NoteFact::Pinned { point, pinned: true });
+    let unpinned = note(NoteFact::Pinned { point, pinned: false });
     let damaged =
         Note { supersedes: Vec::new(), written, fact: NoteFact::DamagedPack { pack: PackId::from_bytes([3; 32]) } };
     let mut all = vec![
@@ -583,6 +588,12 @@ fn notes() -> Value {
         good("a damaged pack", &damaged.encode(), values::note(&damaged)),
         good("a retired source", &retired.encode(), values::note(&retired)),
         good("a renamed source", &renamed.encode(), values::note(&renamed)),
+        good("a tag", &tagged.encode(), values::note(&tagged)),
+        good("a pinned point", &pinned.encode(), values::note(&pinned)),
+        good("a point that is no longer pinned", &unpinned.encode(), values::note(&unpinned)),
+        bad("neither tagged nor not", &last_replaced(&tagged.encode(), 2), "note.tagged", NotCanonical),
+        bad("a tag of 1025 bytes", &tag(&"a".repeat(1025)).encode(), "note.tag", TooLarge),
+        bad("neither pinned nor not", &last_replaced(&pinned.encode(), 2), "note.pinned", NotCanonical),
         bad("neither retired nor not", &last_replaced(&retired.encode(), 2), "note.retired", NotCanonical),
         bad("an unknown kind", &replaced(&damaged.encode(), 1 + 8, &[200]), "note.kind", Unknown),
     ];

@@ -158,6 +158,10 @@ pub fn note(note: &Note) -> Value {
             let points: Vec<String> = points.iter().map(ToString::to_string).collect();
             json!({ "renamed": { "from": source(from), "to": source(to), "points": points } })
         }
+        NoteFact::Tagged { point, tag, tagged } => {
+            json!({ "tagged": { "point": point.to_string(), "tag": tag, "tagged": tagged } })
+        }
+        NoteFact::Pinned { point, pinned } => json!({ "pinned": { "point": point.to_string(), "pinned": pinned } }),
         NoteFact::DamagedPack { pack } => json!({ "damaged pack": { "pack": pack.to_string() } }),
     };
     json!({ "supersedes": note.supersedes.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -51,6 +51,7 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     for made in &summary.made {
         made::tell(made, output)?;
     }
+    made::tag(&summary.made, &args.tags, &repository)?;
     judge(&summary, output)
 }
 

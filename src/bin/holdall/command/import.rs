@@ -37,6 +37,7 @@ pub fn run(args: Import, settings: &Settings, output: &Output) -> Result<(), Cli
     for made in &summary.made {
         made::tell(made, output)?;
     }
+    made::tag(&summary.made, &args.tags, &repository)?;
     match summary.failed.first() {
         Some((source, reason)) => Err(CliError::new(Code::Failed, format!("{source} has no new point: {reason}"))),
         None => made::in_a_sound_repository(output),

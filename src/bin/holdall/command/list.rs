@@ -1,8 +1,10 @@
 //! `list`: the points of the repository, oldest first.
 
+use std::collections::BTreeSet;
+
 use holdall::id::PointId;
 use holdall::point::Point;
-use holdall::repo::{Catalog, FindError};
+use holdall::repo::{Catalog, FindError, History};
 
 use crate::args::List;
 use crate::config::Settings;
@@ -20,7 +22,7 @@ pub fn run(args: &List, settings: &Settings, output: &Output) -> Result<(), CliE
     let unreadable = progress.problems();
     drop(progress);
 
-    print(&chosen(args, &catalog)?, output)?;
+    print(&chosen(args, &catalog)?, &repository.history()?, output)?;
     if catalog.points().is_empty() && unreadable == 0 {
         output.note("There are no points in this repository yet");
     }
@@ -43,9 +45,14 @@ fn chosen<'c>(args: &List, catalog: &'c Catalog) -> Result<Vec<&'c (PointId, Poi
     Ok(catalog.points().iter().filter(|(_, point)| wanted(point)).collect())
 }
 
-fn print(points: &[&(PointId, Point)], output: &Output) -> Result<(), CliError> {
+fn print(points: &[&(PointId, Point)], history: &History, output: &Output) -> Result<(), CliError> {
+    let (tags, pinned) = (history.tags(), history.pinned());
+    let none = BTreeSet::new();
     if output.is_json() {
-        return points.iter().try_for_each(|(id, point)| output.result(&json::Point::new(*id, point), String::new));
+        return points.iter().try_for_each(|(id, point)| {
+            let tags = tags.get(id).unwrap_or(&none);
+            output.result(&json::Point::new(*id, point, tags, pinned.contains(id)), String::new)
+        });
     }
     if points.is_empty() {
         return Ok(());
@@ -58,6 +65,8 @@ fn print(points: &[&(PointId, Point)], output: &Output) -> Result<(), CliError> 
         ("SIZE", Align::Right),
         ("ADDED", Align::Right),
         ("FORM", Align::Left),
+        ("PINNED", Align::Left),
+        ("TAGS", Align::Left),
     ]);
     for (id, point) in points {
         table.row([
@@ -68,6 +77,8 @@ fn print(points: &[&(PointId, Point)], output: &Output) -> Result<(), CliError> 
             size(point.content.stream_len),
             size(point.statistics.stored_bytes),
             json::form(point.form).to_owned(),
+            if pinned.contains(id) { "pinned" } else { "" }.to_owned(),
+            tags.get(id).unwrap_or(&none).iter().copied().collect::<Vec<_>>().join(", "),
         ]);
     }
     output.text(&table.text())

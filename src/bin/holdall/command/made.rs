@@ -1,6 +1,8 @@
 //! What `import` and `backup` tell of the points that they made.
 
 use holdall::backup::Made;
+use holdall::clock::{Clock, SystemClock};
+use holdall::repo::{History, Repository};
 
 use crate::error::{CliError, Code};
 use crate::json;
@@ -23,6 +25,20 @@ pub fn tell(made: &Made, output: &Output) -> Result<(), CliError> {
         let source = plain(&source).into_owned();
         format!("Made point {} of {source}: {length}, {new} of it new, {stored} added", made.point.short())
     })
+}
+
+/// Gives points that were made just now their tags.
+pub fn tag(made: &[Made], tags: &[String], repository: &Repository) -> Result<(), CliError> {
+    for made in made {
+        for tag in tags {
+            let tagged = repository.tag(&History::default(), made.point, tag, true, SystemClock.now());
+            tagged.map_err(|error| {
+                let what = format!("The points stand, but {} has no tag {tag}", made.point.short());
+                CliError::from(error).because(&what)
+            })?;
+        }
+    }
+    Ok(())
 }
 
 /// A backup that succeeded in a repository that is not sound is told apart from one where all is well.

@@ -6,6 +6,7 @@ mod completions;
 mod diff;
 mod export;
 mod extract;
+mod forget;
 mod import;
 mod init;
 mod key;
@@ -19,6 +20,7 @@ mod show;
 mod source;
 mod stats;
 mod status;
+mod tag;
 
 use crate::args::{Args, Command};
 use crate::config::Settings;
@@ -47,6 +49,11 @@ pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
         Command::Restore(restore) => restore::run(restore, &settings, output),
         Command::Export(export) => export::run(&export, &settings, output),
         Command::Import(import) => import::run(import, &settings, output),
+        Command::Forget(args) => forget::run(&args, &settings, output),
+        Command::Tag(args) => tag::run(&tag::Change::of_tags(args.point, args.tags, true), &settings, output),
+        Command::Untag(args) => tag::run(&tag::Change::of_tags(args.point, args.tags, false), &settings, output),
+        Command::Pin(args) => tag::run(&tag::Change::Pins { points: args.points, pinned: true }, &settings, output),
+        Command::Unpin(args) => tag::run(&tag::Change::Pins { points: args.points, pinned: false }, &settings, output),
         Command::Check(check) => check::run(&check, &settings, output),
         Command::Prune(args) => prune::run(&args, &settings, output),
         Command::Status(status) => status::run(&status, &settings, output),

@@ -22,8 +22,20 @@ pub fn run(args: &Show, settings: &Settings, output: &Output) -> Result<(), CliE
     drop(progress);
     let (id, point) = catalog.find(&args.point)?;
     let (snapshots, set) = (snapshots(&point.description), set(point, &catalog));
-    let text = || sheet(*id, point, (&snapshots, &set), output.is_verbose()).text();
-    output.result(&details(*id, point, &snapshots, set.iter().map(SetMember::object).collect()), text)
+    let history = repository.history()?;
+    let (tags, pinned) = (history.tags().remove(id).unwrap_or_default(), history.pinned().contains(id));
+    let text = || {
+        let mut sheet = sheet(*id, point, (&snapshots, &set), output.is_verbose());
+        if pinned {
+            sheet.field("Pinned", "nothing forgets it until it is unpinned");
+        }
+        if !tags.is_empty() {
+            sheet.field("Tags", tags.iter().copied().collect::<Vec<_>>().join(", "));
+        }
+        sheet.text()
+    };
+    let summary = json::Point::new(*id, point, &tags, pinned);
+    output.result(&details(summary, point, &snapshots, set.iter().map(SetMember::object).collect()), text)
 }
 
 /// Another member of the point's set, and what the same run made of it.
@@ -137,10 +149,15 @@ fn sheet(id: PointId, point: &Point, (snapshots, set): (&[Snapshot], &[SetMember
     sheet
 }
 
-fn details(id: PointId, point: &Point, snapshots: &[Snapshot], set: Vec<json::SetMember>) -> json::PointDetails {
+fn details(
+    summary: json::Point,
+    point: &Point,
+    snapshots: &[Snapshot],
+    set: Vec<json::SetMember>,
+) -> json::PointDetails {
     let text = |moment: Option<Timestamp>| moment.map(|moment| moment.to_string());
     json::PointDetails {
-        point: json::Point::new(id, point),
+        point: summary,
         run: point.run.to_string(),
         host: point.host.clone(),
         daemon: point.server.as_ref().map(|server| json::Daemon {
