@@ -89,6 +89,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         users: users_of_packs(&catalog),
         seen: HashSet::new(),
         unnamed: BTreeSet::new(),
+        lost: BTreeSet::new(),
     };
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
@@ -103,6 +104,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         checker.point(*id, point)?;
     }
     checker.unnamed();
+    checker.mended_packs();
     Ok(checker.report)
 }
 
@@ -117,6 +119,8 @@ struct Checker<'r> {
     seen: HashSet<ChunkId>,
     /// Packs that points need and that no segment names.
     unnamed: BTreeSet<PackId>,
+    /// Packs that are damaged beyond what parity repairs.
+    lost: BTreeSet<PackId>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -242,13 +246,13 @@ impl Checker<'_> {
             let sound = facts.iter().any(|fact| {
                 fact.at.len == chunk.len
                     && self.view.holds(&fact.pack)
-                    && !self.report.damaged_packs.contains(&fact.pack)
+                    && !self.lost.contains(&fact.pack)
             });
             if sound {
                 continue;
             }
             match self.reader.place(*chunk) {
-                Ok(fact) if self.report.damaged_packs.contains(&fact.pack) => missing.lose(path),
+                Ok(fact) if self.lost.contains(&fact.pack) => missing.lose(path),
                 Ok(fact) => {
                     missing.unnamed.insert(fact.pack);
                 }

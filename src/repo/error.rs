@@ -131,6 +131,11 @@ impl RepoError {
         }
     }
 
+    /// Whether a pack's parity may give what could not be read: it is damaged, or the disk has lost some of it.
+    pub fn is_mendable(&self) -> bool {
+        self.is_damage() || matches!(self, Self::Store(error) if error.kind == StoreErrorKind::Io)
+    }
+
     /// Whether data that a point refers to is not there.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::MissingChunk { .. } | Self::Gone { .. })

@@ -36,8 +36,8 @@ impl Code {
                 read(shard * self.shard_bytes + column.start, &mut strip);
                 encoder.add_original_shard(&strip)?;
             }
-            let encoded = encoder.encode()?;
-            for (check, coded) in checks.chunks_exact_mut(self.shard_bytes).zip(encoded.recovery_iter()) {
+            let column_checks = encoder.encode()?;
+            for (check, coded) in checks.chunks_exact_mut(self.shard_bytes).zip(column_checks.recovery_iter()) {
                 put(check, column.start, coded);
             }
         }

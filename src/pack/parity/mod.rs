@@ -140,7 +140,7 @@ pub fn parity_len(protected: usize) -> usize {
 /// How many of a pack's bytes are parity, judged by its size alone. For figures: a size that no pack with parity has
 /// gives 0.
 pub fn parity_share(pack_bytes: u64) -> u64 {
-    let pack_bytes = usize::try_from(pack_bytes).unwrap_or(usize::MAX).min(PACK_BYTES_MAX);
+    let Some(pack_bytes) = usize::try_from(pack_bytes).ok().filter(|bytes| *bytes <= PACK_BYTES_MAX) else { return 0 };
     let mut shard_bytes = SHARD_BYTES_MIN;
     let mut least = 1;
     while least < pack_bytes {
@@ -369,12 +369,11 @@ impl Found {
             self.blocks.get(&number).and_then(|place| file.get(place.clone()))
         };
         for number in 0..layout.table_blocks {
-            match part(number) {
-                Some(bytes) => table.extend_from_slice(bytes),
-                None => {
-                    lost.insert(number);
-                    table.resize(table.len() + layout.block_table_bytes, 0);
-                }
+            if let Some(bytes) = part(number) {
+                table.extend_from_slice(bytes);
+            } else {
+                lost.insert(number);
+                table.resize(table.len() + layout.block_table_bytes, 0);
             }
         }
         if !lost.is_empty() {
