@@ -243,11 +243,9 @@ impl Checker<'_> {
         let facts = self.repository.index().facts(&ids)?;
         for (chunk, facts) in chunks.iter().zip(facts) {
             self.report.chunks += 1;
-            let sound = facts.iter().any(|fact| {
-                fact.at.len == chunk.len
-                    && self.view.holds(&fact.pack)
-                    && !self.lost.contains(&fact.pack)
-            });
+            let sound = facts
+                .iter()
+                .any(|fact| fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.lost.contains(&fact.pack));
             if sound {
                 continue;
             }

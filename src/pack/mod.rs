@@ -12,7 +12,7 @@ mod trailer;
 mod writer;
 
 pub use directory::{Directory, Frame, Location, PackKind, PackedChunk};
-pub use parity::{ParityError, mend, parity_len, parity_share, verify_parity};
+pub use parity::{ParityError, make as make_parity, mend, parity_len, parity_share, verify_parity};
 pub use reader::{FrameError, decode_directory, open_frame};
 pub use segment::{Segment, SegmentPack};
 pub use trailer::{Trailer, padme};

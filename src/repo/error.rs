@@ -131,9 +131,14 @@ impl RepoError {
         }
     }
 
-    /// Whether a pack's parity may give what could not be read: it is damaged, or the disk has lost some of it.
+    /// Whether a pack's parity may give what could not be read: it is damaged, be it where its version stands, or the
+    /// disk has lost some of it.
     pub fn is_mendable(&self) -> bool {
-        self.is_damage() || matches!(self, Self::Store(error) if error.kind == StoreErrorKind::Io)
+        match self {
+            Self::NewerFormat { .. } => true,
+            Self::Store(error) if error.kind == StoreErrorKind::Io => true,
+            other => other.is_damage(),
+        }
     }
 
     /// Whether data that a point refers to is not there.

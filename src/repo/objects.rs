@@ -319,9 +319,7 @@ impl Repository {
     /// What opens the frames of a pack.
     pub(super) fn frame_opener(&self, pack: PackId) -> Result<FrameOpener, RepoError> {
         let keys = self.read_keys()?;
-        self.with_parity(pack, |pack_bytes| {
-            Ok(FrameOpener::new(keys, pack, &pack_bytes.range(0, PACK_HEADER_BYTES)?)?)
-        })
+        self.with_parity(pack, |pack_bytes| Ok(FrameOpener::new(keys, pack, &pack_bytes.range(0, PACK_HEADER_BYTES)?)?))
     }
 
     /// A whole pack as it stands in the store.
@@ -335,12 +333,7 @@ impl Repository {
     }
 
     /// The directory and the trailer of a pack of `bytes` bytes as they stand there.
-    pub fn directory_in(
-        &self,
-        id: PackId,
-        pack: PackBytes<'_>,
-        bytes: u64,
-    ) -> Result<(Directory, Trailer), RepoError> {
+    pub fn directory_in(&self, id: PackId, pack: PackBytes<'_>, bytes: u64) -> Result<(Directory, Trailer), RepoError> {
         let name = layout::pack(id);
         let damaged = |reason: String| RepoError::Damaged { object: name.to_string(), reason };
         let least = (PACK_HEADER_BYTES + Trailer::BYTES) as u64;

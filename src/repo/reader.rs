@@ -219,12 +219,7 @@ pub fn read_frame(
 }
 
 /// Opens and decompresses one frame as it stands in these bytes.
-pub fn frame_in(
-    bytes: PackBytes<'_>,
-    opener: &FrameOpener,
-    pack: PackId,
-    at: Location,
-) -> Result<Vec<u8>, RepoError> {
+pub fn frame_in(bytes: PackBytes<'_>, opener: &FrameOpener, pack: PackId, at: Location) -> Result<Vec<u8>, RepoError> {
     let sealed = bytes.range(at.frame_offset.into(), at.frame_sealed_len as usize)?;
     pack::open_frame(opener, at.frame, sealed, at.frame_plain_len as usize).map_err(|source| RepoError::DamagedFrame {
         pack: layout::pack(pack).to_string(),

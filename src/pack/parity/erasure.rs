@@ -129,9 +129,8 @@ mod tests {
             let code = Code { data: data_shards, checks, shard_bytes: 64 };
             let data = noise(1, data_shards * 64);
             let coded = encode(code, &data);
-            let symbol = |of: &[u8], shard: usize| {
-                element(u32::from(of[shard * 64 + 3]) | u32::from(of[shard * 64 + 35]) << 8)
-            };
+            let symbol =
+                |of: &[u8], shard: usize| element(u32::from(of[shard * 64 + 3]) | u32::from(of[shard * 64 + 35]) << 8);
             let places = u32::try_from(checks.next_power_of_two()).unwrap();
             for check in 0..checks {
                 let own = u32::try_from(check).unwrap();
@@ -160,8 +159,8 @@ mod tests {
             for shard in &lost {
                 broken[shard * shard_bytes..][..shard_bytes].fill(0xee);
             }
-            let last = &coded[coded.len() - lost.len()..];
-            code.rebuild(&mut broken, &lost, last).unwrap();
+            let behind = &coded[coded.len() - lost.len()..];
+            code.rebuild(&mut broken, &lost, behind).unwrap();
             assert!(broken == data, "{data_shards} {checks}");
             broken[0] ^= 1;
             let first = BTreeSet::from([0, data_shards - 1]);

@@ -167,7 +167,7 @@ pub fn parity_share(pack_bytes: u64) -> u64 {
 }
 
 /// The parity of the bytes in `parts`, which end with the directory that the trailer states.
-pub(super) fn make(parts: &[&[u8]], trailer: &Trailer) -> Result<Vec<u8>, ParityError> {
+pub fn make(parts: &[&[u8]], trailer: &Trailer) -> Result<Vec<u8>, ParityError> {
     let pieces = Pieces::new(parts);
     let layout = Layout::new(trailer.directory_end());
     let checks = layout.code().encode(|at, into| pieces.read(at, into))?;
