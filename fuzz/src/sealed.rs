@@ -183,15 +183,15 @@ pub fn parity(data: &[u8]) {
     let made = make_parity(&[&body], &trailer).expect("it can be made");
     assert!(made.len() == parity_len(body.len()) && parity_share(made.len() as u64) <= made.len() as u64);
     let file = [&body[..], &made, &trailer.encode()].concat();
-    let mut changed = file.clone();
-    changes.apply(&mut changed);
+    let mut spoilt = file.clone();
+    changes.apply(&mut spoilt);
     // Whole blocks in the input would be another pack's parity. No sealed bytes have them.
     if body.windows(8).any(|bytes| bytes == b"hold/par") {
-        let _ = mend(changed).is_ok();
+        let _ = mend(spoilt).is_ok();
         return;
     }
-    let is_small = changes.steps.len() <= 1 && changed.len() == file.len();
-    match mend(changed) {
+    let is_small = changes.steps.len() <= 1 && spoilt.len() == file.len();
+    match mend(spoilt) {
         Ok(mended) => assert!(mended == file, "it is repaired to something else"),
         Err(_) => assert!(!is_small, "one changed byte is not repaired"),
     }

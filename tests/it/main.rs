@@ -12,6 +12,7 @@ mod instances;
 mod kinds;
 mod model;
 mod order;
+mod parity;
 mod replace;
 mod round_trip;
 mod runs;
