@@ -131,7 +131,7 @@ impl Checker<'_> {
             let reason = "has another directory than its index segment states".to_owned();
             return Err(RepoError::Damaged { object: format!("Pack {id}"), reason });
         }
-        let opener = self.reader.opener(id)?;
+        let opener = self.repository.opener_in(id, bytes_of)?;
         let mut frame: Option<(u32, Vec<u8>)> = None;
         for (chunk, at) in directory.locations() {
             let plain = match frame.take() {

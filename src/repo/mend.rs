@@ -49,6 +49,11 @@ impl<'p> PackBytes<'p> {
         self.whole.map(|bytes| bytes.len() as u64)
     }
 
+    /// Whether these are bytes in memory.
+    pub(super) fn are_whole(&self) -> bool {
+        self.whole.is_some()
+    }
+
     /// Exactly `len` bytes of it.
     pub(super) fn range(&self, offset: u64, len: usize) -> Result<Vec<u8>, RepoError> {
         let Some(whole) = self.whole else { return self.repository.get_pack_range(self.id, offset, len) };

@@ -318,8 +318,12 @@ impl Repository {
 
     /// What opens the frames of a pack.
     pub(super) fn frame_opener(&self, pack: PackId) -> Result<FrameOpener, RepoError> {
-        let keys = self.read_keys()?;
-        self.with_parity(pack, |pack_bytes| Ok(FrameOpener::new(keys, pack, &pack_bytes.range(0, PACK_HEADER_BYTES)?)?))
+        self.with_parity(pack, |bytes| self.opener_in(pack, bytes))
+    }
+
+    /// The same, by the header as it stands in these bytes.
+    pub fn opener_in(&self, pack: PackId, bytes: PackBytes<'_>) -> Result<FrameOpener, RepoError> {
+        Ok(FrameOpener::new(self.read_keys()?, pack, &bytes.range(0, PACK_HEADER_BYTES)?)?)
     }
 
     /// A whole pack as it stands in the store.

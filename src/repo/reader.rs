@@ -215,7 +215,14 @@ pub fn read_frame(
     pack: PackId,
     at: Location,
 ) -> Result<Vec<u8>, RepoError> {
-    repository.with_parity(pack, |bytes| frame_in(bytes, opener, pack, at))
+    repository.with_parity(pack, |bytes| {
+        if bytes.are_whole() {
+            // What was damaged may be the header: it then gave an opener, and one that opens nothing.
+            frame_in(bytes, &repository.opener_in(pack, bytes)?, pack, at)
+        } else {
+            frame_in(bytes, opener, pack, at)
+        }
+    })
 }
 
 /// Opens and decompresses one frame as it stands in these bytes.

@@ -143,7 +143,8 @@ fn more_damage_than_parity_repairs_is_a_loss_and_never_other_bytes() {
     let bytes = noise(1, 30_000);
     let store = repository_of(&bytes, Parity::ReedSolomon);
     for (pack, len) in packs(&store) {
-        let broken = changed(&store, &pack, |bytes| spoil(bytes, 200..len / 2));
+        let parity = usize::try_from(parity_share(len as u64)).unwrap();
+        let broken = changed(&store, &pack, |bytes| spoil(bytes, 145..len - parity - 20));
         let repository = reopen(broken);
         let (_, point) = points(&repository).remove(0);
         assert!(export(&repository, "x", &point, &mut Vec::new(), Digest::None, &Silent).is_err(), "{pack}");
