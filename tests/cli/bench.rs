@@ -192,7 +192,9 @@ fn change(path: &Path, offset: u64, len: usize) {
     let mut bytes = vec![0; len];
     file.seek(SeekFrom::Start(offset)).unwrap();
     file.read_exact(&mut bytes).unwrap();
-    bytes.iter_mut().for_each(|byte| *byte ^= 1);
+    for byte in &mut bytes {
+        *byte ^= 1;
+    }
     file.seek(SeekFrom::Start(offset)).unwrap();
     file.write_all(&bytes).unwrap();
 }
