@@ -2,7 +2,8 @@
 //!
 //! A frame is one or more chunks compressed and sealed together; the directory says which chunks stand where. A segment
 //! is a sealed object that repeats the directories of some packs, so that nobody has to read the packs to learn them
-//! (`format-spec/index.md`). Parity behind the directory repairs what a disk loses. This room knows bytes and keys, but no store.
+//! (`format-spec/index.md`). Parity behind the directory repairs what a disk loses. This room knows bytes and keys, but
+//! no store.
 
 mod directory;
 mod parity;

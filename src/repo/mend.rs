@@ -1,8 +1,8 @@
 //! Reading damaged packs with the help of their parity.
 //!
-//! Whoever reads a pack turns here once something of it does not open, is not there, or is on a sector that the disk has
-//! lost. One pack that was repaired is kept in memory, for more of it is likely to be wanted; nothing is written. What
-//! comes from here is sealed as ever, and opened by whoever asked.
+//! Whoever reads a pack turns here once something of it does not open, is not there, or is on a sector that the disk
+//! has lost. One pack that was repaired is kept in memory, for more of it is likely to be wanted; nothing is written.
+//! What comes from here is sealed as ever, and opened by whoever asked.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -67,9 +67,9 @@ impl<'p> PackBytes<'p> {
 }
 
 impl Repository {
-    /// A pack that turned out damaged, as it was stored: its very bytes, trailer and parity included. Tried once for each
-    /// pack, and by one thread at a time. Checksums say that nothing is wrong by accident; who is to believe what the
-    /// pack holds opens it like any other.
+    /// A pack that turned out damaged, as it was stored: its very bytes, trailer and parity included. Tried once for
+    /// each pack, and by one thread at a time. Checksums say that nothing is wrong by accident; who is to believe what
+    /// the pack holds opens it like any other.
     pub fn mended_pack(&self, id: PackId) -> Result<Arc<Vec<u8>>, RepoError> {
         let mut state = self.mender.0.lock().map_err(|_| RepoError::Worker)?;
         if let Some((_, pack)) = state.last.as_ref().filter(|(last, _)| *last == id) {

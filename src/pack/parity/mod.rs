@@ -189,7 +189,8 @@ pub fn make(parts: &[&[u8]], trailer: &Trailer) -> Result<Vec<u8>, ParityError> 
     Ok([front, &checks, back].concat())
 }
 
-/// Whether the parity of a pack file with this trailer is what the bytes before it give. A pack without parity is sound.
+/// Whether the parity of a pack file with this trailer is what the bytes before it give. A pack without parity is
+/// sound.
 pub fn verify_parity(pack: &[u8], trailer: &Trailer) -> Result<(), ParityError> {
     if trailer.parity_len == 0 {
         return Ok(());
