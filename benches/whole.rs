@@ -7,7 +7,7 @@ use holdall::backup::{ImportRequest, Run, Summary, import};
 use holdall::clock::{FixedClock, Timestamp};
 use holdall::crypto::{KeyFile, SlotKey};
 use holdall::monitor::Silent;
-use holdall::repo::{Catalog, Repository};
+use holdall::repo::{Catalog, Parity, Repository};
 use holdall::restore::{Digest, export};
 use holdall::store::{LocalStore, MemoryStore, Store};
 
@@ -33,7 +33,8 @@ fn main() {
 fn case(what: &str, stream: &[u8], store: Arc<dyn Store>) {
     let key = KeyFile::fixed([7; 32]);
     let now = Timestamp::from_micros(1_795_219_200_000_000).expect("it is in range");
-    let repository = Repository::init(store, &SlotKey::KeyFile(&key), now, 0).expect("it can be made");
+    let repository =
+        Repository::init(store, &SlotKey::KeyFile(&key), now, 0, Parity::ReedSolomon).expect("it can be made");
     let first = measure(&format!("import {what}, new"), stream.len(), 0.0, || take(&repository, stream, now));
     println!("{:44} {:9} per mille", "  stored", first.stored_bytes * 1000 / stream.len() as u64);
     let second = measure(&format!("import {what}, unchanged"), stream.len(), 0.0, || take(&repository, stream, now));

@@ -58,6 +58,14 @@ pub const PACK_FRAMES_MAX: usize = 65_536;
 /// The most chunks in one pack.
 pub const PACK_CHUNKS_MAX: usize = 1 << 20;
 
+/// Bytes of shards that are encoded or rebuilt at once, of all shards of a pack together: the rest of the shards waits
+/// its turn, so that parity costs this much memory and not the pack again.
+pub const PARITY_COLUMN_BYTES_MAX: usize = 4 * MIB;
+/// Where a damaged pack is searched for what describes its parity, so many places are looked at that only seem to.
+pub const PARITY_CANDIDATES_MAX: usize = 4096;
+/// Lost places of a pack that are read around, of 4 KiB each: more than any parity could mend.
+pub const LOST_SECTORS_MAX: usize = 4096;
+
 // -- sealed objects
 
 /// The largest plain body of a sealed object other than a pack, in bytes: some 1.5 million facts of a segment.

@@ -21,7 +21,7 @@ pub use rebuilds::rebuild;
 pub use records::{directory, frame, point, recipe, record};
 pub use rewrites::rewrite;
 pub use rows::index_row;
-pub use sealed::{keyslot, object, pack};
+pub use sealed::{keyslot, object, pack, parity};
 pub use streams::{accept, import};
 pub use tars::{header, pax, splitter};
 pub use texts::{key_file, name};
@@ -44,6 +44,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("name", name),
     ("object", object),
     ("pack", pack),
+    ("parity", parity),
     ("pax", pax),
     ("point", point),
     ("rebuild", rebuild),

@@ -17,7 +17,7 @@ use holdall::monitor::Silent;
 use holdall::pack::{PackKind, Segment, SegmentPack};
 use holdall::point::{Consistency, Content, Point, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
-use holdall::repo::{Catalog, Repository, Session, SessionRecord, SessionWriter, Writer};
+use holdall::repo::{Catalog, Parity, Repository, Session, SessionRecord, SessionWriter, Writer};
 use holdall::restore::{Digest, FetchError, export};
 use holdall::source::Source;
 use holdall::store::MemoryStore;
@@ -250,7 +250,8 @@ pub fn rebuild(data: &[u8]) {
     let now = Timestamp::from_micros(1_795_219_200_000_000).expect("it is in range");
     let key = KeyFile::fixed([7; 32]);
     let store = Arc::new(MemoryStore::new());
-    let repository = Repository::init(store, &SlotKey::KeyFile(&key), now, 0).expect("memory does not fail");
+    let repository =
+        Repository::init(store, &SlotKey::KeyFile(&key), now, 0, Parity::None).expect("memory does not fail");
     let run = RunId::from_bytes([1; 32]);
     let record = SessionRecord::of_this_process(run, "host", now);
     let writer = Writer::new(&repository, run);

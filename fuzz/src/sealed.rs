@@ -11,12 +11,14 @@ use holdall::crypto::{
     open_free, open_point, open_session,
 };
 use holdall::id::{CondemnedId, KeyslotId, NoteId, PackId, PointId, RepositoryId, SegmentId};
-use holdall::pack::{Trailer, open_frame, padme};
+use holdall::pack::{ParityError, Trailer, make_parity, mend, open_frame, padme, parity_len, parity_share};
 
 use super::choice;
 
 const ID: PointId = PointId::from_bytes([9; 32]);
 const CONFIG: u64 = 7;
+/// The most bytes that parity is made of, so that an input is tried in no time.
+const PROTECTED_BYTES_MAX: usize = 100_000;
 /// Set in the first byte: the bytes stand for themselves and are no recipe for changes.
 const AS_IT_IS: u8 = 0x80;
 
@@ -155,6 +157,43 @@ pub fn pack(data: &[u8]) {
         let read = opener.open(&mut changed_directory);
         assert_eq!(read.is_ok(), is_same);
         assert!(read.is_ok_and(|read| read == plain) || !is_same);
+    }
+}
+
+/// Parity: whatever is done to a file, it is repaired to its very bytes or not at all.
+pub fn parity(data: &[u8]) {
+    let (chosen, data) = choice(data);
+    if chosen & AS_IT_IS != 0 {
+        match mend(data.to_vec()) {
+            Ok(file) => assert!(mend(file.clone()) == Ok(file), "what was repaired needs a repair"),
+            Err(error) => assert!(!matches!(error, ParityError::Damaged), "that is for checks"),
+        }
+        return;
+    }
+    let (changes, body) = Changes::read(data);
+    // Repeated, so that a short input has several shards.
+    let body = body.repeat(usize::from(chosen) + 1);
+    if body.is_empty() || body.len() > PROTECTED_BYTES_MAX {
+        return;
+    }
+    let len = |bytes: usize| u32::try_from(bytes).expect("it is short");
+    let directory_len = len(body.len() / 3);
+    let directory_offset = len(body.len()) - directory_len;
+    let trailer = Trailer { directory_offset, directory_len, parity_len: len(parity_len(body.len())) };
+    let made = make_parity(&[&body], &trailer).expect("it can be made");
+    assert!(made.len() == parity_len(body.len()) && parity_share(made.len() as u64) <= made.len() as u64);
+    let file = [&body[..], &made, &trailer.encode()].concat();
+    let mut spoilt = file.clone();
+    changes.apply(&mut spoilt);
+    // Whole blocks in the input would be another pack's parity. No sealed bytes have them.
+    if body.windows(8).any(|bytes| bytes == b"hold/par") {
+        let _ = mend(spoilt).is_ok();
+        return;
+    }
+    let is_small = changes.steps.len() <= 1 && spoilt.len() == file.len();
+    match mend(spoilt) {
+        Ok(mended) => assert!(mended == file, "it is repaired to something else"),
+        Err(_) => assert!(!is_small, "one changed byte is not repaired"),
     }
 }
 

@@ -10,10 +10,10 @@ use holdall::crypto::KeyFile;
 use holdall::daemon::answers::Question;
 use holdall::id::{ChunkId, NoteId, PackId, PointId, RepositoryId, RunId, ServerId};
 use holdall::index::rows::{Statement, encode_mark, head_bytes, place};
-use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack, Trailer};
+use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Segment, SegmentPack, Trailer, make_parity};
 use holdall::point::{Consistency, Content, Original, Point, ServerRecord, Statistics, StreamForm};
 use holdall::recipe::{ChunkRef, Part, Step, TableRow};
-use holdall::repo::{Condemned, Config, Note, NoteFact, RunRecord, SessionRecord, encode_point_body};
+use holdall::repo::{Condemned, Config, Note, NoteFact, Parity, RunRecord, SessionRecord, encode_point_body};
 use holdall::source::{Selector, Source};
 
 /// Inputs by target. The vectors are the directory `format-spec/vectors`.
@@ -196,7 +196,7 @@ fn records(seeds: &mut Seeds) {
         seeds.push(("point", with(1, &encoded(&|out| source.encode(out)))));
     }
 
-    seeds.push(("record", with(0, &Config::new(time(1), 60).encode())));
+    seeds.push(("record", with(0, &Config::new(time(1), 60, Parity::ReedSolomon).encode())));
     let session = SessionRecord {
         run: RunId::from_bytes([5; 32]),
         host: "host".into(),
@@ -268,6 +268,16 @@ fn sealed(seeds: &mut Seeds, vectors: &Path) {
     for (chosen, changes) in (0..).zip([&none, &flip, &cut, &longer, &both, &none]) {
         seeds.push(("pack", with(chosen, &[&changes[..], b"contents of a frame"].concat())));
         seeds.push(("keyslot", with(chosen, &[&changes[..], b"label"].concat())));
+    }
+    for (chosen, changes) in (0..).step_by(9).zip([&none, &flip, &cut, &longer, &both]) {
+        seeds.push(("parity", with(chosen, &[&changes[..], &(0..=255).collect::<Vec<u8>>()].concat())));
+    }
+    for protected in [1, 300, 5000] {
+        let trailer = Trailer { directory_offset: protected - 1, directory_len: 1, parity_len: 0 };
+        let body = vec![7; protected as usize];
+        let parity = make_parity(&[&body], &trailer).expect("it can be made");
+        seeds.push(("parity", with(AS_IT_IS, &[&body[..], &parity].concat())));
+        seeds.push(("parity", with(AS_IT_IS, &parity)));
     }
     let trailer = Trailer { directory_offset: 1000, directory_len: 50, parity_len: 7 };
     seeds.push(("pack", [&[AS_IT_IS, 0, 0, 4, 53][..], &trailer.encode()].concat()));

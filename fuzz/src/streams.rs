@@ -6,7 +6,7 @@ use holdall::backup::{Acceptor, ImportRequest, Padding, Run, import as import_st
 use holdall::clock::{FixedClock, Timestamp};
 use holdall::crypto::{KeyFile, SlotKey};
 use holdall::monitor::Silent;
-use holdall::repo::{Catalog, Repository};
+use holdall::repo::{Catalog, Parity, Repository};
 use holdall::restore::{Digest, export};
 use holdall::source::{Selector, SourceKind};
 use holdall::store::MemoryStore;
@@ -67,7 +67,8 @@ pub fn import(data: &[u8]) {
     let clock = FixedClock(Timestamp::from_micros(1_795_219_200_000_000).expect("it is in range"));
     let key = KeyFile::fixed([7; 32]);
     let store = Arc::new(MemoryStore::new());
-    let repository = Repository::init(store, &SlotKey::KeyFile(&key), clock.0, 0).expect("memory does not fail");
+    let repository = Repository::init(store, &SlotKey::KeyFile(&key), clock.0, 0, Parity::ReedSolomon)
+        .expect("memory does not fail");
     let mut run = Run::begin(&repository, &Silent, &clock, "host").expect("memory does not fail");
     let mut take = |source: Option<Selector>| {
         let (label, server) = ("the input".to_owned(), "host".to_owned());

@@ -16,10 +16,12 @@ pub struct Stats {
     pub logical_bytes: u64,
     /// What the store holds, by kind of object.
     pub usage: Vec<Usage>,
+    /// Bytes of parity in packs, which no other number counts.
+    pub parity_bytes: u64,
 }
 
 impl Stats {
-    /// Bytes of all objects in the store.
+    /// Bytes of all objects in the store, but for parity.
     pub fn stored_bytes(&self) -> u64 {
         self.usage.iter().map(|usage| usage.bytes).sum()
     }
@@ -29,10 +31,12 @@ impl Stats {
 pub fn stats(repository: &Repository, monitor: &dyn Monitor) -> Result<Stats, RepoError> {
     let catalog = Catalog::read(repository, monitor)?;
     let sources: BTreeSet<_> = catalog.points().iter().map(|(_, point)| &point.source).collect();
+    let (usage, parity_bytes) = repository.usage()?;
     Ok(Stats {
         points: catalog.points().len() as u64,
         sources: sources.len() as u64,
         logical_bytes: catalog.points().iter().map(|(_, point)| point.content.stream_len).fold(0, u64::saturating_add),
-        usage: repository.usage()?,
+        usage,
+        parity_bytes,
     })
 }

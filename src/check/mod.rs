@@ -91,6 +91,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         unnamed: BTreeSet::new(),
         absent: Vec::new(),
         incomplete: BTreeSet::new(),
+        lost: BTreeSet::new(),
     };
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
@@ -106,6 +107,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
     }
     checker.missing();
     checker.unnamed();
+    checker.mended_packs();
     Ok(checker.report)
 }
 
@@ -124,6 +126,8 @@ struct Checker<'r> {
     absent: Vec<PackId>,
     /// Points that lack something.
     incomplete: BTreeSet<String>,
+    /// Packs that are damaged beyond what parity repairs.
+    lost: BTreeSet<PackId>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -248,16 +252,14 @@ impl Checker<'_> {
         let facts = self.repository.index().facts(&ids)?;
         for (chunk, facts) in chunks.iter().zip(facts) {
             self.report.chunks += 1;
-            let sound = facts.iter().any(|fact| {
-                fact.at.len == chunk.len
-                    && self.view.holds(&fact.pack)
-                    && !self.report.damaged_packs.contains(&fact.pack)
-            });
+            let sound = facts
+                .iter()
+                .any(|fact| fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.lost.contains(&fact.pack));
             if sound {
                 continue;
             }
             match self.reader.place(*chunk) {
-                Ok(fact) if self.report.damaged_packs.contains(&fact.pack) => missing.lose(path),
+                Ok(fact) if self.lost.contains(&fact.pack) => missing.lose(path),
                 Ok(fact) => {
                     missing.unnamed.insert(fact.pack);
                 }

@@ -3,8 +3,8 @@
 use crate::check::{Checker, Severity};
 use crate::id::PackId;
 use crate::monitor::Event;
-use crate::pack::{Directory, Segment};
-use crate::repo::{RepoError, cut_chunk, read_frame};
+use crate::pack::{self, ParityError, Segment, SegmentPack};
+use crate::repo::{PackBytes, RepoError, cut_chunk, frame_in};
 
 impl Checker<'_> {
     /// Every pack that a segment names stands there with the size that it should have; every other has a directory.
@@ -14,9 +14,8 @@ impl Checker<'_> {
             match self.view.pack_bytes(&pack) {
                 Some(listed) if listed == bytes => {}
                 Some(listed) => {
-                    self.report.damaged_packs.insert(pack);
                     let message = format!("it has {listed} bytes instead of {bytes}");
-                    self.bad_pack(pack, message);
+                    self.misshapen_pack(pack, message, bytes)?;
                 }
                 // It was pruned, and its segment is merged away later; or it is lost, which its points will show.
                 None => self.absent.push(pack),
@@ -26,8 +25,8 @@ impl Checker<'_> {
         self.report.packs = self.view.packs().count() as u64;
         self.report.unnamed_packs = (unnamed.packs.len() + unreadable.len()) as u64;
         for (pack, reason) in unreadable {
-            self.report.damaged_packs.insert(pack);
-            self.bad_pack(pack, format!("no index segment names it, and its directory cannot be read: {reason}"));
+            let message = format!("no index segment names it, and its directory cannot be read: {reason}");
+            self.lost_pack(pack, message);
         }
         Ok(())
     }
@@ -44,13 +43,41 @@ impl Checker<'_> {
         }
     }
 
-    fn bad_pack(&mut self, pack: PackId, message: String) {
+    /// A pack of another size than it should have: nothing is lost if its parity gives back what was stored.
+    fn misshapen_pack(&mut self, pack: PackId, message: String, bytes: u64) -> Result<(), RepoError> {
+        match self.repository.mended_pack(pack) {
+            Ok(mended) if mended.len() as u64 == bytes => self.degraded_pack(pack, &mendable(&message)),
+            Ok(_) | Err(RepoError::Damaged { .. } | RepoError::Gone { .. }) => self.lost_pack(pack, message),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// A pack that costs the points that need it something.
+    fn lost_pack(&mut self, pack: PackId, message: String) {
+        self.report.damaged_packs.insert(pack);
+        self.lost.insert(pack);
         let affected = self.users.get(&pack).cloned().unwrap_or_default();
         let severity = if affected.is_empty() { Severity::Degraded } else { Severity::Damage };
         self.find(severity, &format!("Pack {pack}"), message, affected);
     }
 
-    /// Reads every pack: its directory says what its segment says, every frame opens, every chunk is itself.
+    /// A pack that can be read in full all the same.
+    fn degraded_pack(&mut self, pack: PackId, message: &str) {
+        self.report.damaged_packs.insert(pack);
+        self.find(Severity::Degraded, &format!("Pack {pack}"), message.to_owned(), Vec::new());
+    }
+
+    /// Packs whose damage was met on the way and cost nothing.
+    pub(super) fn mended_packs(&mut self) {
+        for pack in self.repository.mended_packs() {
+            if !self.report.damaged_packs.contains(&pack) {
+                self.degraded_pack(pack, &mendable("some of it is damaged"));
+            }
+        }
+    }
+
+    /// Reads every pack whole.
     pub(super) fn read_packs(&mut self) -> Result<(), RepoError> {
         for id in self.repository.list_segments()? {
             let segment = match self.repository.read_segment(id) {
@@ -74,35 +101,56 @@ impl Checker<'_> {
                 continue;
             }
             self.monitor.event(Event::Advanced { object: None, bytes: pack.bytes });
-            match self.read_pack(pack.id, pack.bytes, &pack.directory) {
-                Ok(()) => self.report.bytes_read += pack.bytes,
-                Err(RepoError::Gone { .. }) => {}
-                Err(error @ RepoError::Store(_)) => return Err(error),
-                Err(error) => {
-                    self.report.damaged_packs.insert(pack.id);
-                    self.bad_pack(pack.id, error.to_string());
-                }
-            }
+            self.read_pack(pack)?;
         }
         Ok(())
     }
 
-    fn read_pack(&mut self, id: PackId, bytes: u64, stated: &Directory) -> Result<(), RepoError> {
-        let directory = self.repository.read_directory(id, bytes)?;
-        if directory != *stated {
+    fn read_pack(&mut self, pack: &SegmentPack) -> Result<(), RepoError> {
+        let repository = self.repository;
+        let error = match repository.read_pack(pack.id).and_then(|bytes| self.verify(pack, &bytes)) {
+            Ok(parity) => {
+                self.report.bytes_read += pack.bytes;
+                if let Err(error) = parity {
+                    self.degraded_pack(pack.id, &format!("all that it holds is sound, but {error}"));
+                }
+                return Ok(());
+            }
+            Err(RepoError::Gone { .. }) => return Ok(()),
+            Err(error @ RepoError::Store(_)) if !error.is_mendable() => return Err(error),
+            Err(error) => error,
+        };
+        match repository.mended_pack(pack.id).and_then(|mended| self.verify(pack, &mended)) {
+            Ok(_) => self.degraded_pack(pack.id, &mendable(&error.to_string())),
+            Err(_) if !error.is_damage() && matches!(error, RepoError::Store(_)) => return Err(error),
+            Err(_) => self.lost_pack(pack.id, error.to_string()),
+        }
+        Ok(())
+    }
+
+    /// Every byte of a pack in memory: its directory says what its segment says, every frame opens, and every chunk is
+    /// itself. Tells apart whether the parity is what the rest gives.
+    fn verify(&mut self, pack: &SegmentPack, bytes: &[u8]) -> Result<Result<(), ParityError>, RepoError> {
+        let (id, bytes_of) = (pack.id, PackBytes::whole(self.repository, pack.id, bytes));
+        let (directory, trailer) = self.repository.directory_in(id, bytes_of, bytes.len() as u64)?;
+        if directory != pack.directory {
             let reason = "has another directory than its index segment states".to_owned();
             return Err(RepoError::Damaged { object: format!("Pack {id}"), reason });
         }
-        let opener = self.reader.opener(id)?;
+        let opener = self.repository.opener_in(id, bytes_of)?;
         let mut frame: Option<(u32, Vec<u8>)> = None;
         for (chunk, at) in directory.locations() {
             let plain = match frame.take() {
                 Some((number, plain)) if number == at.frame => plain,
-                _ => read_frame(self.repository, &opener, id, at)?,
+                _ => frame_in(bytes_of, &opener, id, at)?,
             };
             cut_chunk(self.repository, chunk, id, at, &plain)?;
             frame = Some((at.frame, plain));
         }
-        Ok(())
+        Ok(pack::verify_parity(bytes, &trailer))
     }
+}
+
+fn mendable(message: &str) -> String {
+    format!("{message}; nothing is lost: it is repairable from its parity, and read with its help")
 }

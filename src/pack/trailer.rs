@@ -8,7 +8,7 @@ use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
 const MAGIC: [u8; 8] = *b"hold/end";
 
 /// Where the directory stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Trailer {
     /// Where the sealed directory begins in the file, in bytes.
     pub directory_offset: u32,
@@ -21,6 +21,11 @@ pub struct Trailer {
 impl Trailer {
     /// Length of the stored form in bytes.
     pub const BYTES: usize = 20;
+
+    /// Where the directory ends in the file, in bytes: header, frames and directory have so many.
+    pub fn directory_end(&self) -> usize {
+        (self.directory_offset as usize).saturating_add(self.directory_len as usize)
+    }
 
     /// The stored form.
     pub fn encode(&self) -> Vec<u8> {

@@ -13,7 +13,7 @@ use crate::id::{ChunkId, PackId, RunId};
 use crate::limits::{
     FRAME_CHUNKS_MAX, FRAME_PLAIN_BYTES_TARGET, MIB, PACK_BYTES_TARGET, PACK_CHUNKS_MAX, PACK_FRAMES_MAX,
 };
-use crate::pack::{Directory, Frame, PackKind, PackedChunk, SegmentPack, Trailer, padme};
+use crate::pack::{Directory, Frame, PackKind, PackedChunk, ParityError, SegmentPack, Trailer, padme, parity};
 
 /// Capacity of a frame beyond its target: the longest chunk of the usual parameters, and the codec.
 const FRAME_SPARE_BYTES: usize = MIB + 64;
@@ -27,6 +27,9 @@ pub enum PackError {
     /// Compression failed.
     #[error(transparent)]
     Compress(#[from] CompressError),
+    /// Parity could not be made.
+    #[error("A new pack cannot be stored: {0}")]
+    Parity(#[from] ParityError),
 }
 
 /// A frame that is being filled.
@@ -184,40 +187,56 @@ impl PackWriter {
         let mut parts = vec![self.header];
         parts.extend(self.bodies);
         parts.push(directory);
-        parts.push(trailer.encode());
         let entry = SegmentPack { id: self.sealer.id(), bytes: bytes as u64, directory: self.directory };
-        Ok(SealedPack { parts, entry })
+        Ok(SealedPack { parts, trailer, entry })
     }
 }
 
 /// A complete pack that is not stored yet.
 pub struct SealedPack {
+    /// All of the file before the trailer.
     parts: Vec<Vec<u8>>,
+    trailer: Trailer,
     entry: SegmentPack,
 }
 
 impl SealedPack {
+    /// The same pack with parity behind its directory. Takes a second for a gigabyte: not for a thread that others
+    /// wait for.
+    pub fn with_parity(mut self) -> Result<Self, PackError> {
+        let parts: Vec<&[u8]> = self.parts.iter().map(Vec::as_slice).collect();
+        let parity = parity::make(&parts, &self.trailer)?;
+        self.trailer.parity_len = u32::try_from(parity.len()).unwrap_or(u32::MAX);
+        self.entry.bytes += parity.len() as u64;
+        self.parts.push(parity);
+        Ok(self)
+    }
+
     /// Stores the pack: `put` creates the object of this name from these parts and returns when it is durable.
-    pub fn put_with<E>(self, put: impl FnOnce(PackId, &[&[u8]]) -> Result<(), E>) -> Result<StoredPack, E> {
+    pub fn put_with<E>(mut self, put: impl FnOnce(PackId, &[&[u8]]) -> Result<(), E>) -> Result<StoredPack, E> {
+        self.parts.push(self.trailer.encode());
         let parts: Vec<&[u8]> = self.parts.iter().map(Vec::as_slice).collect();
         put(self.entry.id, &parts)?;
-        Ok(StoredPack(self.entry))
+        Ok(StoredPack { entry: self.entry, parity_len: self.trailer.parity_len })
     }
 }
 
 /// A pack that is durable in the store, and may be named by a segment.
 #[derive(Debug, Clone)]
-pub struct StoredPack(SegmentPack);
+pub struct StoredPack {
+    entry: SegmentPack,
+    parity_len: u32,
+}
 
 impl StoredPack {
     /// What a segment says about it.
     pub fn into_entry(self) -> SegmentPack {
-        self.0
+        self.entry
     }
 
-    /// Size of the pack file in bytes.
+    /// Size of the pack file in bytes without its parity.
     pub fn bytes(&self) -> u64 {
-        self.0.bytes
+        self.entry.bytes - u64::from(self.parity_len)
     }
 }
 

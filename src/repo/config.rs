@@ -37,14 +37,14 @@ pub const SETTLE_SECONDS_MAX: u32 = 86_400;
 
 impl Config {
     /// The config of a new repository.
-    pub fn new(created: Timestamp, settle_seconds: u32) -> Self {
+    pub fn new(created: Timestamp, settle_seconds: u32, parity: Parity) -> Self {
         Self {
             created,
             payload: ChunkParams::PAYLOAD,
             envelope: ChunkParams::ENVELOPE,
             level: Level::DEFAULT,
             settle_seconds,
-            parity: Parity::None,
+            parity,
         }
     }
 
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn config_round_trips_and_is_refused_when_cut_or_wrong() {
-        let config = Config::new(Timestamp::from_micros(77).unwrap(), 60);
+        let config = Config::new(Timestamp::from_micros(77).unwrap(), 60, Parity::ReedSolomon);
         let bytes = config.encode();
         assert_eq!(Config::decode(&bytes), Ok(config));
         for len in 0..bytes.len() {

@@ -131,6 +131,16 @@ impl RepoError {
         }
     }
 
+    /// Whether a pack's parity may give what could not be read: it is damaged, be it where its version stands, or the
+    /// disk has lost some of it.
+    pub fn is_mendable(&self) -> bool {
+        match self {
+            Self::NewerFormat { .. } => true,
+            Self::Store(error) if error.kind == StoreErrorKind::Io => true,
+            other => other.is_damage(),
+        }
+    }
+
     /// Whether data that a point refers to is not there.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::MissingChunk { .. } | Self::Gone { .. })

@@ -12,6 +12,7 @@ mod history;
 mod keyring;
 mod lane;
 mod layout;
+mod mend;
 mod objects;
 mod parts;
 mod process;
@@ -29,9 +30,10 @@ pub use config::{Config, Parity, SETTLE_SECONDS_MAX};
 pub use error::RepoError;
 pub use history::History;
 pub use keyring::{KeyringError, Locks, SlotSummary};
+pub use mend::PackBytes;
 pub use objects::{ObjectDefect, decode_point_body, encode_point_body};
 pub use parts::{Rows, read_part};
-pub use reader::{Reader, bytes_at, cut_chunk, read_frame};
+pub use reader::{Reader, bytes_at, cut_chunk, frame_in, read_frame};
 pub use record::{Condemned, Fact as NoteFact, Note, REASON_BYTES_MAX, RunRecord, SessionRecord};
 pub use reindex::Refreshed;
 pub use session::{Commit, Session};
@@ -73,6 +75,7 @@ pub struct Repository {
     gear: Gear,
     config: Config,
     index: Box<dyn Index>,
+    mender: mend::Mender,
 }
 
 /// Where the index is kept.
@@ -92,9 +95,10 @@ impl Repository {
         key: &SlotKey<'_>,
         created: Timestamp,
         settle_seconds: u32,
+        parity: Parity,
     ) -> Result<Self, RepoError> {
         let keys = ReadKeys::generate()?;
-        let config = Config::new(created, settle_seconds);
+        let config = Config::new(created, settle_seconds, parity);
         objects::lay_out(&*store)?;
         let slot = keyring::put_first_slot(&*store, &keys, key, created)?;
         objects::put_config(&*store, keys.write(), 1, &config)?;
@@ -135,7 +139,8 @@ impl Repository {
 
     fn assemble(store: Arc<dyn Store>, keys: Keys, slot: KeyslotId, config: Config, index: Box<dyn Index>) -> Self {
         let (id_key, secret) = (keys.write().id_key(), keys.write().chunker_secret());
-        Self { store, id_key, gear: Gear::derive(secret.expose()), keys, slot, config, index }
+        let mender = mend::Mender::default();
+        Self { store, id_key, gear: Gear::derive(secret.expose()), keys, slot, config, index, mender }
     }
 
     /// The repository's identity.

@@ -13,7 +13,7 @@ use crate::limits::{OBJECT_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX, PACK_BYTES_MAX, RE
 use crate::pack::{self, Directory, Segment, Trailer};
 use crate::point::{Point, Verdict};
 use crate::protocol::Reading;
-use crate::repo::{Condemned, Config, Note, NoteFact, RepoError, Repository, SessionRecord, layout};
+use crate::repo::{Condemned, Config, Note, NoteFact, PackBytes, RepoError, Repository, SessionRecord, layout};
 use crate::store::{Directory as StoreDirectory, Listed, Name, Put, Store, StoreErrorKind, list_settled};
 
 /// The README of every repository, for people who find one.
@@ -373,30 +373,43 @@ impl Repository {
 
     /// What opens the frames of a pack.
     pub(super) fn frame_opener(&self, pack: PackId) -> Result<FrameOpener, RepoError> {
-        let keys = self.read_keys()?;
-        let start = self.get_pack_range(pack, 0, PACK_HEADER_BYTES)?;
-        Ok(FrameOpener::new(keys, pack, &start)?)
+        self.with_parity(pack, |bytes| self.opener_in(pack, bytes))
+    }
+
+    /// The same, by the header as it stands in these bytes.
+    pub fn opener_in(&self, pack: PackId, bytes: PackBytes<'_>) -> Result<FrameOpener, RepoError> {
+        Ok(FrameOpener::new(self.read_keys()?, pack, &bytes.range(0, PACK_HEADER_BYTES)?)?)
+    }
+
+    /// A whole pack as it stands in the store.
+    pub fn read_pack(&self, id: PackId) -> Result<Vec<u8>, RepoError> {
+        self.get_object(&layout::pack(id), PACK_BYTES_MAX)
     }
 
     /// Reads the directory of a pack of `bytes` bytes from the pack itself, by its trailer.
     pub fn read_directory(&self, id: PackId, bytes: u64) -> Result<Directory, RepoError> {
+        self.with_parity(id, |pack| Ok(self.directory_in(id, pack, pack.len().unwrap_or(bytes))?.0))
+    }
+
+    /// The directory and the trailer of a pack of `bytes` bytes as they stand there.
+    pub fn directory_in(&self, id: PackId, pack: PackBytes<'_>, bytes: u64) -> Result<(Directory, Trailer), RepoError> {
         let name = layout::pack(id);
         let damaged = |reason: String| RepoError::Damaged { object: name.to_string(), reason };
         let least = (PACK_HEADER_BYTES + Trailer::BYTES) as u64;
         if bytes < least || bytes > PACK_BYTES_MAX as u64 {
             return Err(damaged(format!("is damaged: a pack cannot have {bytes} bytes")));
         }
-        let start = self.get_pack_range(id, 0, PACK_HEADER_BYTES)?;
+        let start = pack.range(0, PACK_HEADER_BYTES)?;
         let opener = DirectoryOpener::new(self.write_keys(), id, &start)?;
-        let trailer = self.get_pack_range(id, bytes - Trailer::BYTES as u64, Trailer::BYTES)?;
+        let trailer = pack.range(bytes - Trailer::BYTES as u64, Trailer::BYTES)?;
         let trailer = Trailer::decode(&trailer, bytes).map_err(|source| undecodable(&name, source))?;
-        let mut sealed = self.get_pack_range(id, trailer.directory_offset.into(), trailer.directory_len as usize)?;
+        let mut sealed = pack.range(trailer.directory_offset.into(), trailer.directory_len as usize)?;
         let plain = opener.open(&mut sealed).map_err(|error: OpenError| RepoError::from(error))?;
         let directory = pack::decode_directory(plain).map_err(|source| undecodable(&name, source))?;
         if directory.frames_end() != trailer.directory_offset {
             return Err(damaged("is damaged: its frames do not end where its directory begins".to_owned()));
         }
-        Ok(directory)
+        Ok((directory, trailer))
     }
 }
 

@@ -14,7 +14,7 @@ use crate::index::{Fact, Index};
 use crate::limits::RESTORE_WINDOW_BYTES;
 use crate::pack::{self, Location};
 use crate::recipe::ChunkRef;
-use crate::repo::{RepoError, Repository, View, layout};
+use crate::repo::{PackBytes, RepoError, Repository, View, layout};
 
 /// Reads chunks of one repository.
 pub struct Reader<'r> {
@@ -208,17 +208,28 @@ pub fn bytes_at(frame: &[u8], at: Location) -> &[u8] {
     frame.get(offset..offset.saturating_add(len)).unwrap_or_default()
 }
 
-/// Reads, opens and decompresses one frame.
+/// Reads, opens and decompresses one frame, with the help of the pack's parity if it is damaged.
 pub fn read_frame(
     repository: &Repository,
     opener: &FrameOpener,
     pack: PackId,
     at: Location,
 ) -> Result<Vec<u8>, RepoError> {
-    let name = layout::pack(pack);
-    let sealed = repository.get_pack_range(pack, at.frame_offset.into(), at.frame_sealed_len as usize)?;
+    repository.with_parity(pack, |bytes| {
+        if bytes.are_whole() {
+            // What was damaged may be the header: it then gave an opener, and one that opens nothing.
+            frame_in(bytes, &repository.opener_in(pack, bytes)?, pack, at)
+        } else {
+            frame_in(bytes, opener, pack, at)
+        }
+    })
+}
+
+/// Opens and decompresses one frame as it stands in these bytes.
+pub fn frame_in(bytes: PackBytes<'_>, opener: &FrameOpener, pack: PackId, at: Location) -> Result<Vec<u8>, RepoError> {
+    let sealed = bytes.range(at.frame_offset.into(), at.frame_sealed_len as usize)?;
     pack::open_frame(opener, at.frame, sealed, at.frame_plain_len as usize).map_err(|source| RepoError::DamagedFrame {
-        pack: name.to_string(),
+        pack: layout::pack(pack).to_string(),
         frame: at.frame,
         source,
     })

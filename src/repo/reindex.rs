@@ -99,7 +99,9 @@ impl Repository {
             match self.read_directory(id, bytes) {
                 Ok(directory) => found.packs.push(SegmentPack { id, bytes, directory }),
                 Err(RepoError::Gone { .. }) => {}
-                Err(error @ RepoError::Damaged { .. }) => unreadable.push((id, error.to_string())),
+                Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
+                    unreadable.push((id, error.to_string()));
+                }
                 Err(error) => return Err(error),
             }
         }

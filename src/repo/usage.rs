@@ -1,7 +1,7 @@
 //! How many objects of each kind the store holds, and how long they are.
 
-use crate::pack::PackKind;
-use crate::repo::{RepoError, Repository, layout};
+use crate::pack::{PackKind, parity_share};
+use crate::repo::{Parity, RepoError, Repository, layout};
 
 /// The objects of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,25 +10,32 @@ pub struct Usage {
     pub kind: &'static str,
     /// How many there are.
     pub objects: u64,
-    /// Their bytes together, as stored.
+    /// Their bytes together, as stored; of packs without parity.
     pub bytes: u64,
 }
 
 impl Repository {
-    /// What the store holds, by kind of object: packs of data first. Temporary files and the text for people are none.
-    pub fn usage(&self) -> Result<Vec<Usage>, RepoError> {
+    /// What the store holds, by kind of object: packs of data first; and how many bytes of packs are parity besides.
+    /// Temporary files and the text for people are none.
+    pub fn usage(&self) -> Result<(Vec<Usage>, u64), RepoError> {
         let known = self.index().packs()?;
         let of = |kind| Usage { kind, objects: 0, bytes: 0 };
         let (mut data, mut recipes, mut unnamed) =
             (of("packs of data"), of("packs of recipes"), of("packs that no segment names"));
+        let mut parity = 0;
         for (pack, bytes) in self.list_packs()? {
             let usage = match known.get(&pack).map(|summary| summary.kind) {
                 Some(PackKind::Data) => &mut data,
                 Some(PackKind::Meta) => &mut recipes,
                 None => &mut unnamed,
             };
+            let share = match self.config().parity {
+                Parity::None => 0,
+                Parity::ReedSolomon => parity_share(bytes),
+            };
             usage.objects += 1;
-            usage.bytes += bytes;
+            usage.bytes += bytes - share;
+            parity += share;
         }
         let mut usages = vec![data, recipes, unnamed];
         let directories = [
@@ -49,6 +56,6 @@ impl Repository {
             }
             usages.push(usage);
         }
-        Ok(usages)
+        Ok((usages, parity))
     }
 }

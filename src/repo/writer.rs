@@ -8,20 +8,23 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 
-use crate::id::{ChunkId, PackId, PointId, RunId};
+use crate::id::{ChunkId, ID_BYTES, PackId, PointId, RunId};
 use crate::limits::{
-    FRAME_SEALED_BYTES_MAX, PACK_BYTES_MAX, PACK_BYTES_TARGET, SEGMENT_CHUNKS_TARGET, SOURCES_AT_ONCE_MAX,
+    FRAME_SEALED_BYTES_MAX, PACK_BYTES_MAX, PACK_BYTES_TARGET, PACK_CHUNKS_MAX, SEGMENT_CHUNKS_TARGET,
+    SOURCES_AT_ONCE_MAX,
 };
 use crate::pack::{PackKind, Segment, SegmentPack, StoredPack};
 use crate::point::Point;
 use crate::recipe::ChunkRef;
 use crate::repo::beat::Heart;
 use crate::repo::lane::{FRAMES_ON_THEIR_WAY_MAX, Lane, SourceNumber};
-use crate::repo::{Commit, RepoError, Repository, Session, SessionRecord, View, layout};
+use crate::repo::{Commit, Parity, RepoError, Repository, Session, SessionRecord, View, layout};
 
 const _: () = assert!(
-    PACK_BYTES_TARGET + (FRAMES_ON_THEIR_WAY_MAX + SOURCES_AT_ONCE_MAX) * FRAME_SEALED_BYTES_MAX < PACK_BYTES_MAX,
-    "a full pack takes along every frame that is open"
+    (PACK_BYTES_TARGET + (FRAMES_ON_THEIR_WAY_MAX + SOURCES_AT_ONCE_MAX) * FRAME_SEALED_BYTES_MAX)
+        + PACK_CHUNKS_MAX * (ID_BYTES + 8)
+        < PACK_BYTES_MAX - PACK_BYTES_MAX / 20,
+    "a full pack takes along every frame that is open, and has a directory and parity"
 );
 
 /// Copies are of no source; those of sessions are counted from 1.
@@ -177,7 +180,7 @@ impl<'r> Writer<'r> {
         self.shared.lock().is_ok_and(|shared| shared.storing.is_some() || !shared.stored.is_empty())
     }
 
-    /// Bytes of all packs stored so far.
+    /// Bytes of all packs stored so far, without their parity.
     pub fn stored_bytes(&self) -> u64 {
         self.shared.lock().map_or(0, |shared| shared.stored_bytes)
     }
@@ -214,7 +217,12 @@ impl Shared {
         let Some(sealed) = self.lane(kind).take_pack(repository)? else { return Ok(()) };
         self.join_storing()?;
         let store = repository.shared_store();
+        let parity = repository.config().parity;
         self.storing = Some(std::thread::spawn(move || {
+            let sealed = match parity {
+                Parity::None => sealed,
+                Parity::ReedSolomon => sealed.with_parity()?,
+            };
             sealed.put_with(|id, parts| store.put(&layout::pack(id), parts).map_err(RepoError::from).map(|_| ()))
         }));
         if self.unnamed.len() >= SEGMENT_CHUNKS_TARGET {

@@ -258,7 +258,7 @@ mod tests {
     use crate::crypto::{KeyFile, SlotKey};
     use crate::limits::PAYLOAD_BYTES_MIN;
     use crate::monitor::Silent;
-    use crate::repo::Catalog;
+    use crate::repo::{Catalog, Parity};
     use crate::store::MemoryStore;
 
     /// Every member has the same content, so that the whole stream needs one frame of payload.
@@ -271,7 +271,7 @@ mod tests {
             [&header.as_bytes()[..], &[7; PAYLOAD_BYTES_MIN]].concat().repeat(RESTORE_BATCH_STEPS_MAX / 2 + 1000);
         let clock = FixedClock(Timestamp::from_micros(1).unwrap());
         let key = SlotKey::KeyFile(&KeyFile::fixed([7; 32]));
-        let repository = Repository::init(Arc::new(MemoryStore::new()), &key, clock.0, 0).unwrap();
+        let repository = Repository::init(Arc::new(MemoryStore::new()), &key, clock.0, 0, Parity::None).unwrap();
         let mut run = Run::begin(&repository, &Silent, &clock, "host").unwrap();
         let source = Some("file:x".parse().unwrap());
         let (label, server, input) = (String::new(), String::new(), &mut &stream[..]);

@@ -179,10 +179,22 @@ pub fn export(name: &str, files: u64) -> Vec<u8> {
 
 /// Flips a bit of a file.
 pub fn flip(path: &Path, offset: u64) {
+    change(path, offset, 1);
+}
+
+/// Changes more bytes from an offset on than parity repairs.
+pub fn spoil(path: &Path, offset: u64) {
+    change(path, offset, 100_000);
+}
+
+fn change(path: &Path, offset: u64, len: usize) {
     let mut file = File::options().read(true).write(true).open(path).unwrap();
-    let mut byte = [0];
+    let mut bytes = vec![0; len];
     file.seek(SeekFrom::Start(offset)).unwrap();
-    file.read_exact(&mut byte).unwrap();
+    file.read_exact(&mut bytes).unwrap();
+    for byte in &mut bytes {
+        *byte ^= 1;
+    }
     file.seek(SeekFrom::Start(offset)).unwrap();
-    file.write_all(&[byte[0] ^ 1]).unwrap();
+    file.write_all(&bytes).unwrap();
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bench::{Bench, PADDING_BYTES, Ran, export, flip};
+use crate::bench::{Bench, PADDING_BYTES, Ran, export, flip, spoil};
 
 /// Two points that share nothing, and the largest pack of the first.
 fn two_points() -> (Bench, std::path::PathBuf) {
@@ -29,9 +29,9 @@ fn names_pack_and_point(checked: &Ran, pack: &std::path::Path) {
 }
 
 #[test]
-fn a_flipped_bit_in_a_pack_is_found_by_reading_it() {
+fn a_pack_with_wrong_bytes_is_found_by_reading_it() {
     let (bench, pack) = two_points();
-    flip(&pack, 300_000);
+    spoil(&pack, 300_000);
     bench.run(&["check"]).succeeds();
     let checked = bench.run(&["check", "--read-data"]).fails(4, &["damaged"]);
     names_pack_and_point(&checked, &pack);
@@ -39,6 +39,35 @@ fn a_flipped_bit_in_a_pack_is_found_by_reading_it() {
     assert!(!bench.names("").iter().any(|name| name.contains("out.tar")));
     bench.run(&["export", "db1", "out.tar"]).succeeds();
     assert!(bench.read("out.tar") == bench.read("db1.tar"));
+}
+
+#[test]
+fn a_flipped_bit_in_a_pack_is_found_and_costs_nothing() {
+    let (bench, pack) = two_points();
+    flip(&pack, 300_000);
+    bench.run(&["check"]).succeeds();
+    let checked = bench.run(&["check", "--read-data"]).fails(3, &["1 finding"]);
+    assert!(checked.out.contains("DEGRADED") && checked.out.contains(id(&pack)), "{}", checked.out);
+    assert!(checked.out.contains("parity") && !checked.out.contains("affects"), "{}", checked.out);
+    assert!(checked.err.contains("1 pack marked as damaged"), "{}", checked.err);
+    bench.run(&["export", "web1", "out.tar"]).succeeds();
+    assert!(bench.read("out.tar") == bench.read("web1.tar"));
+}
+
+#[test]
+fn without_parity_packs_are_shorter_and_a_flipped_bit_is_a_loss() {
+    let with = Bench::with_point();
+    let bench = Bench::empty();
+    bench.write("web1.tar", &export("web1", 200));
+    bench.run(&["init", "--new-key-file", "key", "--no-parity"]).succeeds();
+    bench.run(&["import", "web1.tar", "--server-name", "lab"]).succeeds();
+    let parity = |bench: &Bench| bench.run(&["stats"]).succeeds().out.contains("Parity");
+    assert!(parity(&with) && !parity(&bench));
+    let len = |bench: &Bench| fs::metadata(bench.object("packs")).unwrap().len();
+    assert!(len(&bench) < len(&with));
+    flip(&bench.object("packs"), 300_000);
+    bench.run(&["check", "--read-data"]).fails(4, &["damaged"]);
+    bench.run(&["export", "web1", "out.tar"]).fails(4, &["lab//web1"]);
 }
 
 #[test]

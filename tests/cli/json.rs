@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::bench::{Bench, Ran, flip};
+use crate::bench::{Bench, Ran, spoil};
 
 /// The objects of a text.
 #[track_caller]
@@ -55,7 +55,7 @@ fn every_command_prints_objects_that_the_readme_lists() {
     let added = run(0, &["key", "add", "--new-key-file", "second"]);
     assert_eq!(run(0, &["key", "list"]).len(), 2);
     run(0, &["key", "remove", added[0]["id"].as_str().unwrap()]);
-    flip(&bench.object("packs"), 300_000);
+    spoil(&bench.object("packs"), 300_000);
     let checked = run(4, &["check", "--read-data"]);
     assert_eq!(checked[0]["severity"], "damage");
     assert!(checked[0]["affected"][0].as_str().unwrap().starts_with("lab//web1 of "));

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use holdall::backup::{ImportRequest, Run, import};
 use holdall::check::{CheckLevel, Report, Severity, check};
 use holdall::monitor::Silent;
-use holdall::repo::Repository;
+use holdall::repo::{Parity, Repository};
 use holdall::restore::{Digest, export};
 use holdall::store::{Directory, MemoryStore, Name, Store};
 
-use crate::fixture::{export_bytes, import_bytes, init, noise, points, reopen, tar_of_noise};
+use crate::fixture::{export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise};
 
 /// Every object of the store.
-fn objects(store: &MemoryStore) -> Vec<Name> {
+pub fn objects(store: &MemoryStore) -> Vec<Name> {
     let mut names = Vec::new();
     for directory in ["config", "keys", "index", "points", "notes", "sessions", "condemned"] {
         let directory: Directory = directory.parse().unwrap();
@@ -28,7 +28,7 @@ fn copy_without(store: &MemoryStore, left_out: &Name) -> Arc<MemoryStore> {
     copy_with(store, |name, bytes| if name == left_out { None } else { Some(bytes) })
 }
 
-fn copy_with(store: &MemoryStore, change: impl Fn(&Name, Vec<u8>) -> Option<Vec<u8>>) -> Arc<MemoryStore> {
+pub fn copy_with(store: &MemoryStore, change: impl Fn(&Name, Vec<u8>) -> Option<Vec<u8>>) -> Arc<MemoryStore> {
     let copy = Arc::new(MemoryStore::new());
     for directory in ["config", "keys", "index", "points", "notes", "sessions", "condemned", "packs"] {
         copy.make_directory(&directory.parse().unwrap()).unwrap();
@@ -46,8 +46,12 @@ fn copy_with(store: &MemoryStore, change: impl Fn(&Name, Vec<u8>) -> Option<Vec<
 }
 
 fn small_repository() -> (Arc<MemoryStore>, Vec<u8>) {
+    small_repository_with(Parity::ReedSolomon)
+}
+
+fn small_repository_with(parity: Parity) -> (Arc<MemoryStore>, Vec<u8>) {
     let store = Arc::new(MemoryStore::new());
-    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let repository = init_with(Arc::<MemoryStore>::clone(&store), parity);
     let bytes = [tar_of_noise(20, 4100), noise(3, 5000)].concat();
     import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
     (store, bytes)
@@ -143,7 +147,8 @@ fn a_lost_pack_is_named_with_the_points_that_need_it() {
 
 #[test]
 fn one_flipped_byte_anywhere_is_found_and_never_restored_as_something_else() {
-    let (store, bytes) = small_repository();
+    // With parity it is more: `parity.rs`.
+    let (store, bytes) = small_repository_with(Parity::None);
     for name in objects(&store) {
         let len = store.get(&name, usize::MAX).unwrap().len();
         // Every byte by hand; here a stride that meets each field of each object in turn.

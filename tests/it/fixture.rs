@@ -9,7 +9,7 @@ use holdall::crypto::{KeyFile, SlotKey, Unlock};
 use holdall::id::PointId;
 use holdall::monitor::Silent;
 use holdall::point::Point;
-use holdall::repo::{Catalog, IndexPlace, Repository};
+use holdall::repo::{Catalog, IndexPlace, Parity, Repository};
 use holdall::restore::{Digest, export};
 use holdall::source::Selector;
 use holdall::store::{MemoryStore, Store};
@@ -33,8 +33,12 @@ pub fn new() -> Repository {
 }
 
 pub fn init(store: Arc<dyn Store>) -> Repository {
+    init_with(store, Parity::ReedSolomon)
+}
+
+pub fn init_with(store: Arc<dyn Store>, parity: Parity) -> Repository {
     let key_file = key_file();
-    Repository::init(store, &SlotKey::KeyFile(&key_file), clock().0, 0).unwrap()
+    Repository::init(store, &SlotKey::KeyFile(&key_file), clock().0, 0, parity).unwrap()
 }
 
 /// Opens the same store again with an empty index.

@@ -17,7 +17,7 @@ use holdall::crypto::{
 use holdall::id::{CondemnedId, PackId, PointId, RepositoryId, RunId};
 use holdall::monitor::Silent;
 use holdall::point::StreamForm;
-use holdall::repo::{Condemned, Config, IndexPlace, Repository, SessionRecord};
+use holdall::repo::{Condemned, Config, IndexPlace, Parity, Repository, SessionRecord};
 use holdall::store::{Directory, LocalStore, MemoryStore, Name, Put, Store};
 use tar::EntryType;
 
@@ -216,7 +216,7 @@ fn a_missing_repository_of_version_1_is_written() {
     std::fs::write(place("key"), key_file.to_text().as_bytes()).unwrap();
     let keys = ReadKeys::fixed(RepositoryId::from_bytes([1; 32]), [2; 32], [3; 32]).unwrap();
     let params = |min, avg, max| ChunkParams::new(min, avg, max).unwrap();
-    let first = Config::new(clock(0).0, 0);
+    let first = Config::new(clock(0).0, 0, Parity::ReedSolomon);
     let small = Config { payload: params(512, 1024, 4096), envelope: params(256, 512, 1024), ..first };
     let store = Arc::new(LocalStore::create(&place("repository")).unwrap());
     let store: Arc<dyn Store> = store;

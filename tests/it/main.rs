@@ -13,6 +13,7 @@ mod instances;
 mod kinds;
 mod model;
 mod order;
+mod parity;
 mod prune;
 mod replace;
 mod round_trip;

@@ -141,7 +141,7 @@ pub struct Init {
     /// Several hosts have this file system mounted: expect listings that are up to a minute old, as on NFS and FUSE
     #[arg(long)]
     pub shared: bool,
-    /// Do without parity in packs; the present version writes none in any case
+    /// Do without parity in packs: 3 % less space, and no repair of what the disk loses
     #[arg(long)]
     pub no_parity: bool,
 }

@@ -450,6 +450,8 @@ pub struct Stats {
     pub stored_bytes: u64,
     /// How many times less is stored; nothing while nothing is.
     pub ratio: Option<f64>,
+    /// Parity in packs, besides what is stored.
+    pub parity_bytes: u64,
     pub objects: Vec<Usage>,
 }
 
@@ -475,6 +477,7 @@ impl Stats {
             logical_bytes: stats.logical_bytes,
             stored_bytes: stats.stored_bytes(),
             ratio: ratio(stats),
+            parity_bytes: stats.parity_bytes,
             objects: stats.usage.iter().map(usage).collect(),
         }
     }

@@ -1,4 +1,4 @@
-//! Vectors of packs: directories, trailers, the codec of frames, padding, and a whole pack.
+//! Vectors of packs: directories, trailers, the codec of frames, padding, parity, and whole packs.
 
 use holdall::codec::DecodeProblem::{NotCanonical, TooLarge, Truncated, Unknown};
 use holdall::codec::Encoder;
@@ -6,7 +6,10 @@ use holdall::compress::{CompressError, decompress};
 use holdall::crypto::{Aead, DirectoryOpener, FrameOpener, Fresh, PACK_HEADER_BYTES, PackSealer, ReadKeys};
 use holdall::id::{RepositoryId, RunId};
 use holdall::limits::FRAME_PLAIN_BYTES_MAX;
-use holdall::pack::{Directory, Frame, PackKind, PackedChunk, Trailer, decode_directory, open_frame, padme};
+use holdall::pack::{
+    Directory, Frame, PackKind, PackedChunk, ParityError, Trailer, decode_directory, make_parity, mend, open_frame,
+    padme, parity_len, verify_parity,
+};
 use serde_json::{Value, json};
 
 use super::forms::{example_directory, whole, zstd_run};
@@ -18,6 +21,8 @@ pub fn files() -> Vec<(&'static str, Value)> {
         ("pack/trailers.json", trailers()),
         ("pack/frames.json", frames()),
         ("pack/padding.json", padding()),
+        ("pack/parity.json", parity()),
+        ("pack/repairs.json", repairs()),
         ("pack/packs.json", packs()),
     ]
 }
@@ -156,6 +161,93 @@ fn padding_is_as_stated() {
     });
 }
 
+/// Bytes that parity is made of: BLAKE3 of nothing, prolonged.
+fn protected(len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+/// The trailer of so many protected bytes, of which the last 60 are the directory.
+fn trailer_of(len: usize) -> Trailer {
+    let parity_len = u32::try_from(parity_len(len)).unwrap();
+    Trailer { directory_offset: u32::try_from(len - 60).unwrap(), directory_len: 60, parity_len }
+}
+
+fn parity() -> Value {
+    let made = [210, 2048, 2049, 40_000, 600_000, 3_500_000].map(|len| {
+        let trailer = trailer_of(len);
+        let parity = make_parity(&[&protected(len)], &trailer).unwrap();
+        let mut case = json!({ "case": format!("{len} bytes"), "protected": len, "trailer": values::trailer(&trailer),
+                               "blake3": blake3::hash(&parity).to_hex().as_str() });
+        if len < 3000 {
+            case["parity"] = hex(&parity).into();
+        }
+        case
+    });
+    cases(made.to_vec())
+}
+
+#[test]
+fn parity_is_as_stated() {
+    each("pack/parity.json", |case| {
+        let len = usize::try_from(case["protected"].as_u64().unwrap()).unwrap();
+        let parity = make_parity(&[&protected(len)], &trailer_of(len)).unwrap();
+        assert_eq!(blake3::hash(&parity).to_hex().as_str(), case["blake3"].as_str().unwrap());
+        assert!(case.get("parity").is_none_or(|stated| bytes(stated) == parity));
+    });
+}
+
+/// A way to damage a file.
+type Damage = fn(&mut Vec<u8>);
+
+fn repairs() -> Value {
+    let len = 210;
+    let trailer = trailer_of(len);
+    let body = protected(len);
+    let file = [&body[..], &make_parity(&[&body], &trailer).unwrap(), &trailer.encode()].concat();
+    let repaired: [(&str, Damage); 9] = [
+        ("nothing", |_| ()),
+        ("a changed byte in front", |file| file[3] ^= 1),
+        ("26 changed bytes at the border of two shards", |file| file[60..86].fill(0)),
+        ("the end of the directory and the block behind it", |file| file[190..230].fill(0)),
+        ("a changed byte of a check shard", |file| file[210 + 114 + 5] ^= 1),
+        ("a wrong trailer", |file| *file.last_mut().unwrap() ^= 1),
+        ("trailer and last block cut off", |file| file.truncate(file.len() - 30)),
+        ("bytes behind the trailer", |file| file.extend_from_slice(b"more")),
+        ("three of four shards", |file| file[..190].fill(0)),
+    ];
+    let lost: [(&str, Damage, &str); 4] = [
+        ("four of four shards", |file| file[..210].fill(0), "too much"),
+        ("no block left", |file| file.iter_mut().skip(210).step_by(50).for_each(|byte| *byte ^= 1), "none"),
+        ("cut off before the parity", |file| file.truncate(210), "none"),
+        ("nothing left", Vec::clear, "none"),
+    ];
+    let spoilt = |damage: Damage| {
+        let mut bytes = file.clone();
+        damage(&mut bytes);
+        hex(&bytes)
+    };
+    let repaired =
+        repaired.iter().map(|(case, damage)| json!({ "case": case, "bytes": spoilt(*damage), "file": hex(&file) }));
+    let lost =
+        lost.iter().map(|(case, damage, error)| json!({ "case": case, "bytes": spoilt(*damage), "error": error }));
+    cases(repaired.chain(lost).collect())
+}
+
+#[test]
+fn damaged_packs_are_repaired_as_stated() {
+    each("pack/repairs.json", |case| {
+        let found = match mend(bytes(&case["bytes"])) {
+            Ok(file) => ("file", hex(&file)),
+            Err(ParityError::None) => ("error", "none".to_owned()),
+            Err(ParityError::TooMuch { .. }) => ("error", "too much".to_owned()),
+            Err(error) => panic!("{}: {error}", case["case"]),
+        };
+        assert_eq!(case[found.0].as_str(), Some(found.1.as_str()), "{}", case["case"]);
+    });
+}
+
 const KEYS: [[u8; 32]; 3] = [[1; 32], [2; 32], [3; 32]];
 
 fn keys() -> ReadKeys {
@@ -164,7 +256,8 @@ fn keys() -> ReadKeys {
 
 fn packs() -> Value {
     let keys = keys();
-    let made = [Aead::Aes256Gcm, Aead::ChaCha20Poly1305].map(|aead| {
+    let forms = [(Aead::Aes256Gcm, false), (Aead::ChaCha20Poly1305, false), (Aead::Aes256Gcm, true)];
+    let made = forms.map(|(aead, has_parity)| {
         let (sealer, header) = PackSealer::new_from(&mut Fresh::fixed(aead, [1; 32]), keys.write()).unwrap();
         let id_key = keys.write().id_key();
         let packed =
@@ -186,9 +279,14 @@ fn packs() -> Value {
         let bare = header.len() + first.len() + second.len() + padded.len() + 16 + Trailer::BYTES;
         padded.resize(padded.len() + padme(bare) - bare, 0);
         let last = sealer.seal_directory(&padded).unwrap();
-        let trailer = Trailer { directory_offset: directory.frames_end(), directory_len: len(&last), parity_len: 0 };
-        let file = [&header[..], &first, &second, &last, &trailer.encode()].concat();
-        json!({ "case": format!("two frames, {aead:?}"), "pack": sealer.id().to_string(), "bytes": hex(&file),
+        let mut trailer =
+            Trailer { directory_offset: directory.frames_end(), directory_len: len(&last), parity_len: 0 };
+        let before = [&header[..], &first, &second, &last].concat();
+        let parity = if has_parity { make_parity(&[&before], &trailer).unwrap() } else { Vec::new() };
+        trailer.parity_len = len(&parity);
+        let file = [&before[..], &parity, &trailer.encode()].concat();
+        let behind = if has_parity { ", parity" } else { "" };
+        json!({ "case": format!("two frames, {aead:?}{behind}"), "pack": sealer.id().to_string(), "bytes": hex(&file),
                 "directory": values::directory(&directory), "frames": plain.map(hex) })
     });
     let secrets =
@@ -204,6 +302,7 @@ fn a_whole_pack_is_read_from_its_end() {
         let (file, id) = (bytes(&case["bytes"]), case["pack"].as_str().unwrap().parse().unwrap());
         let (start, end) = (&file[..PACK_HEADER_BYTES], &file[file.len() - Trailer::BYTES..]);
         let trailer = Trailer::decode(end, file.len() as u64).unwrap();
+        assert_eq!(verify_parity(&file, &trailer), Ok(()));
         let offset = trailer.directory_offset as usize;
         let mut sealed = file[offset..offset + trailer.directory_len as usize].to_vec();
         let opener = DirectoryOpener::new(keys.write(), id, start).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdall::clock::{Clock, SystemClock};
-use holdall::repo::{Locks, Repository};
+use holdall::repo::{Locks, Parity, Repository};
 use holdall::store::{
     CreateIfAbsent, Directory, FileSystem, LocalStore, Store, StoreError, StoreErrorKind, WatchedStore,
     probe_create_if_absent,
@@ -33,7 +33,8 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
 
     let key = new_key(args, settings, &path, output)?;
     let store: Arc<dyn Store> = Arc::new(store);
-    let repository = Repository::init(store, &key.slot_key(), SystemClock.now(), settle_seconds)?;
+    let parity = if args.no_parity { Parity::None } else { Parity::ReedSolomon };
+    let repository = Repository::init(store, &key.slot_key(), SystemClock.now(), settle_seconds, parity)?;
     let kept = key.keep();
 
     let key_file = match &kept {

@@ -32,6 +32,9 @@ fn sheet(stats: &Stats) -> Sheet {
     if let Some(ratio) = json::ratio(stats) {
         sheet.field("Ratio", format!("{ratio:.1} : 1"));
     }
+    if stats.parity_bytes > 0 {
+        sheet.field("Parity", format!("{} besides", size(stats.parity_bytes)));
+    }
     sheet.fields(
         "Objects",
         stats
