@@ -6,9 +6,11 @@
 //! changed.
 
 mod packs;
+mod sample;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use crate::clock::Timestamp;
 use crate::id::{ChunkId, PackId, PointId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::Point;
@@ -22,6 +24,13 @@ pub enum CheckLevel {
     Structure,
     /// Every byte of every pack.
     ReadData,
+    /// The same of some packs: of those that were not read for longest.
+    ReadSome {
+        /// How much.
+        share: Share,
+        /// By the clock of this host.
+        now: Timestamp,
+    },
 }
 
 /// Something that is not as it should be.
@@ -62,6 +71,8 @@ pub struct Report {
     /// Packs that stand in the store with other bytes than they should have. Until they are marked, writers go on
     /// referring to their chunks ([`Repository::mark_damaged`]).
     pub damaged_packs: BTreeSet<PackId>,
+    /// Packs that were read in full and are sound, to be remembered ([`Repository::remember_read`]).
+    pub sound_packs: BTreeSet<PackId>,
     /// What was found.
     pub findings: Vec<Finding>,
 }
@@ -96,8 +107,14 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
     checker.packs()?;
-    if level == CheckLevel::ReadData {
-        checker.read_packs()?;
+    match level {
+        CheckLevel::Structure => {}
+        CheckLevel::ReadData => checker.read_packs(|_| true)?,
+        CheckLevel::ReadSome { share, now } => {
+            let before = ReadBefore { packs: repository.read_before()?.0 };
+            let chosen = choose(&repository.list_packs()?, &before, share, now);
+            checker.read_packs(|pack| chosen.contains(pack))?;
+        }
     }
     for (id, point) in catalog.points() {
         if monitor.stop_requested() {
@@ -110,6 +127,8 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
     checker.mended_packs();
     Ok(checker.report)
 }
+
+pub use sample::{ReadBefore, Share, choose};
 
 struct Checker<'r> {
     repository: &'r Repository,

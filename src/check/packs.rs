@@ -77,8 +77,8 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads every pack whole.
-    pub(super) fn read_packs(&mut self) -> Result<(), RepoError> {
+    /// Reads packs whole.
+    pub(super) fn read_packs(&mut self, is_chosen: impl Fn(&PackId) -> bool) -> Result<(), RepoError> {
         for id in self.repository.list_segments()? {
             let segment = match self.repository.read_segment(id) {
                 Ok(segment) => segment,
@@ -86,18 +86,18 @@ impl Checker<'_> {
                 Err(RepoError::Gone { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => continue,
                 Err(error) => return Err(error),
             };
-            self.read_packs_of(&segment)?;
+            self.read_packs_of(&segment, &is_chosen)?;
         }
         let (unnamed, _) = self.repository.unnamed_packs()?;
-        self.read_packs_of(&unnamed)
+        self.read_packs_of(&unnamed, &is_chosen)
     }
 
-    fn read_packs_of(&mut self, segment: &Segment) -> Result<(), RepoError> {
+    fn read_packs_of(&mut self, segment: &Segment, is_chosen: impl Fn(&PackId) -> bool) -> Result<(), RepoError> {
         for pack in &segment.packs {
             if self.monitor.stop_requested() {
                 return Ok(());
             }
-            if self.view.pack_bytes(&pack.id) != Some(pack.bytes) {
+            if self.view.pack_bytes(&pack.id) != Some(pack.bytes) || !is_chosen(&pack.id) {
                 continue;
             }
             self.monitor.event(Event::Advanced { object: None, bytes: pack.bytes });
@@ -113,6 +113,8 @@ impl Checker<'_> {
                 self.report.bytes_read += pack.bytes;
                 if let Err(error) = parity {
                     self.degraded_pack(pack.id, &format!("all that it holds is sound, but {error}"));
+                } else {
+                    self.report.sound_packs.insert(pack.id);
                 }
                 return Ok(());
             }

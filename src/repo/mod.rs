@@ -7,6 +7,7 @@
 mod beat;
 mod catalog;
 mod config;
+mod coverage;
 mod error;
 mod history;
 mod keyring;

@@ -139,6 +139,11 @@ pub enum Fact {
         /// Whether it is.
         pinned: bool,
     },
+    /// Packs that were read in full and found sound, with when that was last.
+    Read {
+        /// By moment, the earliest first.
+        rounds: Vec<(Timestamp, Vec<PackId>)>,
+    },
 }
 
 /// How a run ended.
@@ -190,6 +195,19 @@ impl RunRecord {
         let left_out = (0..count).map(|_| Source::decode(from)).collect::<Result<_, _>>()?;
         Ok(Self { run, server, whole, started, succeeded, failed, left_out })
     }
+}
+
+/// Moments, each with packs.
+fn rounds(from: &mut Decoder<'_>) -> Result<Vec<(Timestamp, Vec<PackId>)>, DecodeError> {
+    let count = from.count("note.rounds", OBJECT_PLAIN_BYTES_MAX, 2)?;
+    let mut rounds = Vec::with_capacity(count);
+    for _ in 0..count {
+        let when = Timestamp::decode(from, "note.when")?;
+        let packs = from.count("note.packs", OBJECT_PLAIN_BYTES_MAX, ID_BYTES)?;
+        let packs = (0..packs).map(|_| from.id("note.pack").map(PackId::from_bytes)).collect::<Result<_, _>>()?;
+        rounds.push((when, packs));
+    }
+    Ok(rounds)
 }
 
 /// A byte that is 0 or 1.
@@ -246,6 +264,16 @@ impl Note {
             Fact::Tagged { point, tag, tagged } => {
                 out.u8(6).raw(point.as_bytes()).text(tag).u8(u8::from(*tagged));
             }
+            Fact::Read { rounds } => {
+                out.u8(8).size(rounds.len());
+                for (when, packs) in rounds {
+                    when.encode(&mut out);
+                    out.size(packs.len());
+                    for pack in packs {
+                        out.raw(pack.as_bytes());
+                    }
+                }
+            }
             Fact::Pinned { point, pinned } => {
                 out.u8(7).raw(point.as_bytes()).u8(u8::from(*pinned));
             }
@@ -288,6 +316,7 @@ impl Note {
                 point: PointId::from_bytes(from.id("note.point")?),
                 pinned: flag(&mut from, "note.pinned")?,
             },
+            8 => Fact::Read { rounds: rounds(&mut from)? },
             _ => return Err(before.error("note.kind", DecodeProblem::Unknown)),
         };
         from.finish("note")?;

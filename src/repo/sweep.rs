@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::id::{CondemnedId, PackId, SegmentId};
+use crate::id::{CondemnedId, NoteId, PackId, SegmentId};
 use crate::repo::{RepoError, Repository, layout, objects};
 use crate::store::{Deleted, Directory, Name};
 
@@ -29,6 +29,12 @@ impl Repository {
     /// Removes a segment whose facts another one states.
     pub fn remove_segment(&self, id: SegmentId) -> Result<(), RepoError> {
         self.store().delete(&layout::segment(id))?;
+        Ok(())
+    }
+
+    /// Removes a note that another one supersedes.
+    pub fn remove_note(&self, id: NoteId) -> Result<(), RepoError> {
+        self.store().delete(&layout::note(id))?;
         Ok(())
     }
 

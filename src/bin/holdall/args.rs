@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::{Args as Arguments, Parser, Subcommand};
 use holdall::browse::Region;
+use holdall::check::Share;
 use holdall::limits::SOURCES_AT_ONCE_MAX;
 use holdall::prune::MaxUnused;
 use holdall::repo::PointSpec;
@@ -413,12 +414,32 @@ pub struct Import {
 ///
 /// Reads every object but the data itself, walks through every point, and looks up the place of every chunk. Nothing is
 /// changed. With --read-data all data is read, decrypted and compared with its digests, which takes as long as reading
-/// the whole repository does.
+/// the whole repository does. With a part of it, what was not read for longest is read, and what was read is remembered
+/// in the repository, so that in time all of it is.
 #[derive(Arguments)]
 pub struct Check {
-    /// Read all data, too
-    #[arg(long)]
-    pub read_data: bool,
+    /// Read all data, too, or a part of it: 5% of it, or as much as it takes to read all of it once in 30d
+    #[arg(long, value_name = "PART", num_args = 0..=1, require_equals = true, default_missing_value = "100%")]
+    #[arg(value_parser = parse_part)]
+    pub read_data: Option<Part>,
+}
+
+/// How much of the data is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    All,
+    Some(Share),
+}
+
+/// Reads what `--read-data` takes.
+fn parse_part(text: &str) -> Result<Part, String> {
+    if !text.ends_with('%') {
+        return parse_age(text).map(|period| Part::Some(Share::Within(period)));
+    }
+    Ok(match parse_permille(text)? {
+        1000 => Part::All,
+        permille => Part::Some(Share::Permille(permille)),
+    })
 }
 
 /// Tell whether every source is backed up, and how recently
@@ -550,7 +571,16 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     if text == "0" {
         return Ok(MaxUnused::Bytes(0));
     }
-    let Some(percent) = text.strip_suffix('%') else { return parse_size(text).map(MaxUnused::Bytes) };
+    if text.ends_with('%') {
+        parse_permille(text).map(MaxUnused::Permille)
+    } else {
+        parse_size(text).map(MaxUnused::Bytes)
+    }
+}
+
+/// Reads a share as people write it: `5%`.
+fn parse_permille(text: &str) -> Result<u64, String> {
+    let percent = text.strip_suffix('%').unwrap_or(text);
     let wrong = || format!("{text:?} is no share: use 5% or 2.5%, from 0% to 100%");
     let (whole, tenths) = percent.split_once('.').unwrap_or((percent, "0"));
     let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -559,7 +589,7 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     }
     let number = |digits: &str| digits.parse::<u64>().map_err(|_| wrong());
     let permille = number(whole)?.saturating_mul(10).saturating_add(number(tenths)?);
-    if permille > 1000 { Err(wrong()) } else { Ok(MaxUnused::Permille(permille)) }
+    if permille > 1000 { Err(wrong()) } else { Ok(permille) }
 }
 
 /// Add, list, remove and change the keys that open the repository
@@ -636,6 +666,16 @@ mod tests {
         }
         for wrong in ["", "0", "MiB", "1.2.3M", "-5", "5TB", "99999999999999999999", "18446744073709551615GiB", "1."] {
             assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn parts_of_the_data_are_shares_or_times() {
+        assert_eq!(parse_part("100%"), Ok(Part::All));
+        assert_eq!(parse_part("2.5%"), Ok(Part::Some(Share::Permille(25))));
+        assert_eq!(parse_part("30d"), Ok(Part::Some(Share::Within(Duration::from_hours(720)))));
+        for wrong in ["", "5", "101%", "x"] {
+            assert!(parse_part(wrong).is_err(), "{wrong}");
         }
     }
 

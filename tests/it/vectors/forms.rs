@@ -580,6 +580,8 @@ fn notes() -> Value {
     let tagged = tag("before 2.0");
     let pinned = note(NoteFact::Pinned { point, pinned: true });
     let unpinned = note(NoteFact::Pinned { point, pinned: false });
+    let packs = |bytes: &[u8]| bytes.iter().map(|byte| PackId::from_bytes([*byte; 32])).collect::<Vec<_>>();
+    let read = note(NoteFact::Read { rounds: vec![(time(1), packs(&[4, 5])), (time(2), packs(&[6]))] });
     let damaged =
         Note { supersedes: Vec::new(), written, fact: NoteFact::DamagedPack { pack: PackId::from_bytes([3; 32]) } };
     let mut all = vec![
@@ -591,6 +593,8 @@ fn notes() -> Value {
         good("a tag", &tagged.encode(), values::note(&tagged)),
         good("a pinned point", &pinned.encode(), values::note(&pinned)),
         good("a point that is no longer pinned", &unpinned.encode(), values::note(&unpinned)),
+        good("packs that were read", &read.encode(), values::note(&read)),
+        bad("a pack that was read and is cut off", &read.encode()[..read.encode().len() - 1], "note.packs", Truncated),
         bad("neither tagged nor not", &last_replaced(&tagged.encode(), 2), "note.tagged", NotCanonical),
         bad("a tag of 1025 bytes", &tag(&"a".repeat(1025)).encode(), "note.tag", TooLarge),
         bad("neither pinned nor not", &last_replaced(&pinned.encode(), 2), "note.pinned", NotCanonical),

@@ -1,6 +1,8 @@
 //! What decoded structures look like in the vectors: the field names of the specification.
 
 use holdall::chunk::ChunkParams;
+use holdall::clock::Timestamp;
+use holdall::id::PackId;
 use holdall::pack::{Directory, PackKind, Segment, Trailer};
 use holdall::point::{Consistency, Point, StreamForm};
 use holdall::recipe::{ChunkRef, Part, Step, TableRow};
@@ -160,6 +162,13 @@ pub fn note(note: &Note) -> Value {
         }
         NoteFact::Tagged { point, tag, tagged } => {
             json!({ "tagged": { "point": point.to_string(), "tag": tag, "tagged": tagged } })
+        }
+        NoteFact::Read { rounds } => {
+            let round = |(when, packs): &(Timestamp, Vec<PackId>)| {
+                let packs: Vec<String> = packs.iter().map(ToString::to_string).collect();
+                json!({ "when": when.as_micros(), "packs": packs })
+            };
+            json!({ "read": rounds.iter().map(round).collect::<Vec<_>>() })
         }
         NoteFact::Pinned { point, pinned } => json!({ "pinned": { "point": point.to_string(), "pinned": pinned } }),
         NoteFact::DamagedPack { pack } => json!({ "damaged pack": { "pack": pack.to_string() } }),

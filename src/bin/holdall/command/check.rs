@@ -5,7 +5,7 @@ use holdall::clock::{Clock, SystemClock};
 use holdall::monitor::{Event, Monitor};
 use holdall::repo::Repository;
 
-use crate::args::Check;
+use crate::args::{Check, Part};
 use crate::config::Settings;
 use crate::error::{CliError, Code};
 use crate::interrupt;
@@ -17,11 +17,21 @@ use crate::table::{count, size};
 
 pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let (repository, _) = open_untold(settings, output)?;
-    let level = if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure };
+    let level = match args.read_data {
+        None => CheckLevel::Structure,
+        Some(Part::All) => CheckLevel::ReadData,
+        Some(Part::Some(share)) => CheckLevel::ReadSome { share, now: SystemClock.now() },
+    };
     let progress = Progress::new(output, Problems::Kept);
-    if args.read_data {
-        progress
-            .event(Event::Started { object: "reading all packs".to_owned(), bytes: Some(pack_bytes(&repository)?) });
+    match args.read_data {
+        None => {}
+        Some(Part::All) => {
+            let bytes = Some(pack_bytes(&repository)?);
+            progress.event(Event::Started { object: "reading all packs".to_owned(), bytes });
+        }
+        Some(Part::Some(_)) => {
+            progress.event(Event::Started { object: "reading some packs".to_owned(), bytes: None });
+        }
     }
     let working = interrupt::working();
     let checked = check(&repository, level, &Walk(&progress));
@@ -40,6 +50,9 @@ pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), Cli
     }
     print_report(&report, level, is_complete, output)?;
     mark(&repository, &report, output);
+    if let Err(error) = repository.remember_read(&report.sound_packs, SystemClock.now()) {
+        output.warning(&format!("It cannot be remembered what was read, so the next check may read it again: {error}"));
+    }
     verdict(&report, is_complete)
 }
 
@@ -113,7 +126,9 @@ fn print_report(report: &Report, level: CheckLevel, complete: bool, output: &Out
         let packs = count(report.packs, "pack");
         let read = match level {
             CheckLevel::Structure => String::new(),
-            CheckLevel::ReadData => format!(", {} of data read and verified", size(report.bytes_read)),
+            CheckLevel::ReadData | CheckLevel::ReadSome { .. } => {
+                format!(", {} of data read and verified", size(report.bytes_read))
+            }
         };
         let unnamed = match report.unnamed_packs {
             0 => String::new(),
