@@ -58,6 +58,15 @@ pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, 
     unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))
 }
 
+/// Says so if packs were read that parity had to repair: what came out is right, and the disk is not.
+pub fn tell_mended(repository: &Repository, output: &Output) {
+    let mended = repository.mended_packs().len() as u64;
+    if mended > 0 {
+        let packs = count(mended, "damaged pack");
+        output.warning(&format!("{packs} could be read with the help of parity alone: run holdall check --read-data"));
+    }
+}
+
 fn unlock(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
     let path = settings.repository()?;
     let store: Arc<dyn Store> = Arc::new(waiting::open_store(&path)?);

@@ -12,7 +12,7 @@ use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json::{self, hex};
 use crate::newfile::{Existing, NewFile};
-use crate::open::open;
+use crate::open::{open, tell_mended};
 use crate::output::{Output, is_standard, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::size;
@@ -45,6 +45,7 @@ pub fn run(args: &Export, settings: &Settings, output: &Output) -> Result<(), Cl
     };
     drop(working);
     progress.clear();
+    tell_mended(&repository, output);
 
     let object = json::Exported {
         point: id.to_string(),

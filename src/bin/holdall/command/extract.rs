@@ -11,7 +11,7 @@ use crate::config::Settings;
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::open;
+use crate::open::{open, tell_mended};
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::{count, size};
@@ -32,6 +32,7 @@ pub fn run(args: &Extract, settings: &Settings, output: &Output) -> Result<(), C
     let extracted = browse::extract(&repository, point, &args.region.region(), &paths, &args.to, options, &progress);
     drop(working);
     progress.clear();
+    tell_mended(&repository, output);
     let extracted = extracted?;
 
     let object = json::Extracted {

@@ -13,7 +13,7 @@ use crate::daemon::connect;
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::open;
+use crate::open::{open, tell_mended};
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::size;
@@ -31,6 +31,7 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
     let restored = restore::restore(&repository, &daemon, &label, point, &target, &progress)?;
     drop(working);
     progress.clear();
+    tell_mended(&repository, output);
 
     let object = json::Restored {
         point: id.to_string(),
