@@ -162,6 +162,11 @@ impl PackWriter {
             || self.chunks + open_chunks >= PACK_CHUNKS_MAX
     }
 
+    /// Bytes of frames that it holds.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Seals the directory and closes the pack.
     ///
     /// # Panics

@@ -96,6 +96,11 @@ impl Lane {
         self.pack.as_ref().is_some_and(|pack| pack.is_full(self.open.len(), chunks))
     }
 
+    /// Bytes of the present pack.
+    pub(super) fn bytes(&self) -> usize {
+        self.pack.as_ref().map_or(0, PackWriter::bytes)
+    }
+
     /// Ends the present pack with all frames that are open. `None` if there is none.
     pub(super) fn take_pack(&mut self, repository: &Repository) -> Result<Option<SealedPack>, RepoError> {
         let mut sources: Vec<SourceNumber> = self.open.keys().copied().collect();

@@ -202,6 +202,10 @@ impl Shared {
         source: SourceNumber,
         (id, bytes): (ChunkId, &[u8]),
     ) -> Result<PackId, RepoError> {
+        // One pack is on its way to the store while the next is filled, but not two in full: that is memory.
+        if self.storing.is_some() && self.lane(kind).bytes() > PACK_BYTES_TARGET / 2 {
+            self.join_storing()?;
+        }
         let lane = self.lane(kind);
         let pack = lane.push(writer.repository, writer.run, source, (id, bytes))?;
         let is_full = lane.is_full();
