@@ -19,7 +19,7 @@ checkout := $(shell marker='$(CARGO_TARGET_DIR)/checkout'; \
 	if [ -d '$(CARGO_TARGET_DIR)' ] && [ "$$(cat "$$marker" 2>/dev/null)" != '$(CURDIR)' ]; then \
 		cargo clean --quiet --release --package holdall 2>/dev/null; echo '$(CURDIR)' >"$$marker"; fi)
 
-.PHONY: help setup demo deb test test-fast test-daemon test-guest bench compare-size fuzz fuzz-build fuzz-short \
+.PHONY: help setup demo deb test test-fast test-daemon test-guest bench model compare-size fuzz fuzz-build fuzz-short \
 	clean-lab
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo "make test-daemon  only the tests on real daemons (TESTS=name for some)"
 	@echo "make test-guest   only those on a real NFS server and with power cuts, at length (TESTS=name for some)"
 	@echo "make bench        benchmarks (BENCH=name for one)"
+	@echo "make model        the larger explorations of the protocol (half an hour, 12 GB of memory)"
 	@echo "make compare-size FILES=...    what these exports take in a new repository, beside restic"
 	@echo "make fuzz-short   every fuzz target for FUZZ_SECONDS=2 seconds"
 	@echo "make fuzz TARGET=name SECONDS=600    one of them for longer; what it finds stays in fuzz/target/"
@@ -93,6 +94,10 @@ endif
 
 bench: setup
 	cargo bench --profile release --locked $(addprefix --bench ,$(or $(BENCH),stages whole))
+
+# What takes too long for every test run; each explores tens of millions of states.
+model: setup
+	cargo test $(CARGO_FLAGS) --lib protocol -- --ignored --nocapture --test-threads 1
 
 compare-size: setup
 	cargo build $(CARGO_FLAGS) --bin holdall

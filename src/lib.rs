@@ -23,6 +23,7 @@
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
 //! | [`backup`], [`restore`], [`browse`], [`forget`], [`status`], [`check`] | operations; none uses another |
+//! | [`repair`] | what is built of operations: checks, and prunes what is damaged |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
 //! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps. `tests/tidy.rs` holds who may use whom, and the habits of the house.
@@ -67,6 +68,7 @@ pub mod point;
 pub mod protocol;
 pub mod prune;
 pub mod recipe;
+pub mod repair;
 pub mod repo;
 pub mod restore;
 pub mod retention;

@@ -59,6 +59,7 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("prune", &[&["pack", "point", "protocol", "recipe", "repo"]]),
     ("status", &[&["point", "repo"]]),
     ("check", &[&["pack", "point", "protocol", "recipe", "repo"]]),
+    ("repair", &[&["point", "protocol", "repo"], OPERATIONS]),
     ("recover", &[&["daemon", "repo"], OPERATIONS]),
     ("drill", &[&["daemon", "repo"], OPERATIONS]),
 ];

@@ -42,11 +42,11 @@ impl ReadBefore {
 pub fn choose(packs: &[(PackId, u64)], before: &ReadBefore, share: Share, now: Timestamp) -> BTreeSet<PackId> {
     let total: u128 = packs.iter().map(|(_, bytes)| u128::from(*bytes)).sum();
     let wanted = match share {
-        Share::Permille(permille) => total * u128::from(permille) / 1000,
+        Share::Permille(permille) => (total * u128::from(permille)).div_ceil(1000),
         Share::Within(period) => {
             let passed = before.last(now).map_or(0, |last| now.as_micros() - last.as_micros()).max(DAY_MICROS);
             let period = period.as_micros().max(1);
-            (total * u128::from(passed) / period).min(total)
+            (total * u128::from(passed)).div_ceil(period).min(total)
         }
     };
     let mut oldest: Vec<&(PackId, u64)> = packs.iter().collect();

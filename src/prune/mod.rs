@@ -13,5 +13,5 @@ mod run;
 mod sessions;
 
 pub use plan::{MaxUnused, PackUse, Plan, Soundness, plan};
-pub use run::{Dealing, Prepared, PruneError, Summary, prepare, prune};
+pub use run::{Dealing, Prepared, PruneError, Summary, prepare, prune, salvage};
 pub use sessions::OpenSession;

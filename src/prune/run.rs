@@ -224,6 +224,16 @@ pub fn prune(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneE
     Ok(work.summary)
 }
 
+/// Deletes these packs instead of what was planned, after what is in use of them was copied as far as it can be read.
+pub fn salvage(prepared: Prepared<'_>, packs: BTreeSet<PackId>, dealing: Dealing) -> Result<Summary, PruneError> {
+    let Prepared { repository, monitor, host, marker, plan } = prepared;
+    let summary = Summary { plan, ..Summary::default() };
+    let mut work = Work { repository, monitor, host, dealing, marker, summary, sizes: BTreeMap::new() };
+    work.condemn(packs)?;
+    work.summary.is_stopped |= monitor.stop_requested();
+    Ok(work.summary)
+}
+
 fn is_full(error: &RepoError) -> bool {
     matches!(error, RepoError::Store(error) if error.kind == StoreErrorKind::NoSpace)
 }

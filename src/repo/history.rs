@@ -148,6 +148,26 @@ impl Repository {
         Ok(())
     }
 
+    /// Says of one point what notes say of another: its tags, whether it is pinned, and whose it counts as.
+    pub fn repeat_notes(&self, from: PointId, to: PointId, now: Timestamp) -> Result<(), RepoError> {
+        let history = self.whole_history()?;
+        for tag in history.tags().get(&from).into_iter().flatten() {
+            self.tag(&history, to, tag, true, now)?;
+        }
+        if history.pinned().contains(&from) {
+            self.pin(&history, to, true, now)?;
+        }
+        for (_, note) in &history.notes {
+            if let NoteFact::Renamed { from: was, to: is, points } = &note.fact
+                && points.contains(&from)
+            {
+                let fact = NoteFact::Renamed { from: was.clone(), to: is.clone(), points: vec![to] };
+                self.put_note(&Note { supersedes: Vec::new(), written: now, fact })?;
+            }
+        }
+        Ok(())
+    }
+
     /// Gives points of one source to another.
     pub fn rename(
         &self,

@@ -37,6 +37,28 @@ pub(super) fn lay_out(store: &dyn Store) -> Result<(), RepoError> {
     put_reserve(store)
 }
 
+/// Makes the directories of a repository that copies without empty directories have lost. Without a key slot and a config
+/// it is none, or a disk that is mounted by half, and nothing is made. Returns how many were missing.
+pub fn complete_directories(store: &dyn Store) -> Result<usize, RepoError> {
+    for directory in [layout::KEYS, layout::CONFIG] {
+        if store.list(&directory)?.is_empty() {
+            let reason = "there are no key slots or no config in it";
+            return Err(RepoError::NotARepository { place: store.description(), reason });
+        }
+    }
+    let mut made = 0;
+    for directory in layout::DIRECTORIES.iter().cloned().chain(layout::PACKS.shards()) {
+        match store.list(&directory) {
+            Err(error) if error.kind == StoreErrorKind::DirectoryMissing => {
+                store.make_directory(&directory)?;
+                made += 1;
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(made)
+}
+
 /// Stores the reserve. Its bytes mean nothing; zeros might take no room.
 pub(super) fn put_reserve(store: &dyn Store) -> Result<(), RepoError> {
     let Ok(name) = StoreDirectory::ROOT.object(layout::RESERVE) else { return Ok(()) };
@@ -61,13 +83,18 @@ pub(super) fn put_config(store: &dyn Store, keys: &WriteKeys, number: u64, confi
     }
 }
 
+/// The numbers of the configs, in order.
+pub(super) fn config_numbers(store: &dyn Store) -> Result<Vec<u64>, RepoError> {
+    let listed = store.list(&layout::CONFIG)?;
+    let mut numbers: Vec<u64> = listed.iter().filter_map(|listed| layout::parse_config(&listed.name)).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
 /// The config in force: the highest number that opens.
 pub(super) fn get_config(store: &dyn Store, keys: &WriteKeys) -> Result<Config, RepoError> {
-    let mut numbers: Vec<u64> =
-        store.list(&layout::CONFIG)?.iter().filter_map(|listed| layout::parse_config(&listed.name)).collect();
-    numbers.sort_unstable();
     let mut failure = None;
-    for number in numbers.into_iter().rev() {
+    for number in config_numbers(store)?.into_iter().rev() {
         match read_config(store, keys, number) {
             Ok(config) => return Ok(config),
             // A config that a later program stored must not be passed over for an older one.
@@ -353,17 +380,20 @@ impl Repository {
 
     /// The packs that a note marks damaged. A note that cannot be read marks nothing; `check` names it.
     pub fn damaged_packs(&self) -> Result<HashSet<PackId>, RepoError> {
-        let mut packs = HashSet::new();
+        Ok(self.damage_notes()?.into_iter().map(|(_, pack)| pack).collect())
+    }
+
+    /// The notes that mark a pack damaged.
+    pub(super) fn damage_notes(&self) -> Result<Vec<(NoteId, PackId)>, RepoError> {
+        let mut found = Vec::new();
         for id in self.list_ids(&layout::NOTES, NoteId::from_bytes)? {
             match self.read_note(id) {
-                Ok(Note { fact: NoteFact::DamagedPack { pack }, .. }) => {
-                    packs.insert(pack);
-                }
+                Ok(Note { fact: NoteFact::DamagedPack { pack }, .. }) => found.push((id, pack)),
                 Ok(_) | Err(RepoError::Gone { .. } | RepoError::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
-        Ok(packs)
+        Ok(found)
     }
 
     /// Exactly `len` bytes of a pack.
@@ -427,6 +457,7 @@ impl Repository {
     /// what is wrong. Points that do not open at all are told by [`crate::repo::Catalog::read`].
     pub fn inspect_objects(&self) -> Result<Vec<(String, ObjectDefect)>, RepoError> {
         let mut defects = Vec::new();
+        let last_config = config_numbers(self.store())?.last().copied();
         for directory in [
             layout::CONFIG,
             layout::KEYS,
@@ -443,6 +474,10 @@ impl Repository {
                 };
                 let damage = match self.inspect(&directory, &listed.name, &stored) {
                     Ok(None) => continue,
+                    // Another is in force, and this one can be read if need be.
+                    Ok(Some(_)) if directory == layout::CONFIG && layout::parse_config(&listed.name) < last_config => {
+                        continue;
+                    }
                     Ok(Some(damage)) => ObjectDefect {
                         is_readable: true,
                         message: format!("{}; the object can be read all the same", describe(damage)),

@@ -1,11 +1,12 @@
 //! Walking a point's recipe: the table of parts row by row, and each part when it is wanted.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::codec::{DecodeProblem, Decoder};
-use crate::point::Content;
-use crate::recipe::{ChunkRef, Part, TableRow};
-use crate::repo::{Reader, RepoError};
+use crate::id::ChunkId;
+use crate::point::{Content, Point};
+use crate::recipe::{ChunkRef, Part, Step, TableRow};
+use crate::repo::{Reader, RepoError, Repository};
 
 /// The rows of a point's table of parts, in stream order.
 pub struct Rows {
@@ -48,4 +49,22 @@ pub fn read_part(reader: &mut Reader<'_>, row: &TableRow) -> Result<Part, RepoEr
         return Err(RepoError::WrongPart { part: row.part.id });
     }
     Ok(part)
+}
+
+/// Every chunk that a point refers to: its table, its parts, their envelopes and its payload, each once.
+pub fn recipe_chunks(repository: &Repository, point: &Point) -> Result<BTreeSet<ChunkId>, RepoError> {
+    let mut reader = Reader::new(repository)?;
+    let mut chunks: BTreeSet<ChunkId> = point.content.table.iter().map(|chunk| chunk.id).collect();
+    let mut rows = Rows::new(&point.content);
+    while let Some(row) = rows.next(&mut reader)? {
+        if chunks.insert(row.part.id) {
+            let part = read_part(&mut reader, &row)?;
+            chunks.extend(part.envelope.iter().map(|chunk| chunk.id));
+            chunks.extend(part.steps.iter().filter_map(|step| match step {
+                Step::Chunk(chunk) => Some(chunk.id),
+                Step::Envelope(_) | Step::Zeros(_) => None,
+            }));
+        }
+    }
+    Ok(chunks)
 }

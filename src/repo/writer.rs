@@ -138,6 +138,11 @@ impl<'r> Writer<'r> {
         self.repository
     }
 
+    /// The run that it writes for.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
     /// Stores a chunk once more, whether or not it is known: for who is about to delete where it stands.
     pub fn copy(&self, kind: PackKind, id: ChunkId, bytes: &[u8]) -> Result<(), RepoError> {
         self.with(|shared| shared.push(self, kind, COPIES, (id, bytes)).map(|_| ()))
@@ -293,6 +298,11 @@ impl<'r> SessionWriter<'_, 'r> {
         let facts = self.writer.repository.index().facts(&[id])?;
         let is_own = |pack: &PackId| shared.named.get(pack).is_some_and(|number| *number >= self.named_before);
         Ok(facts.iter().flatten().map(|fact| fact.pack).find(|pack| self.view.holds(pack) || is_own(pack)))
+    }
+
+    /// Whether this session may refer to a chunk without storing it.
+    pub fn knows(&self, id: ChunkId) -> Result<bool, RepoError> {
+        self.writer.with(|shared| Ok(self.find(shared, id)?.is_some()))
     }
 
     /// Ends the source's frames. Returns the bytes that it added to packs, but for directories.

@@ -115,12 +115,18 @@ impl Period {
         Self { months: 0, hours: days as u32 * HOURS_OF_DAY }
     }
 
-    /// The moment that lies so long before another; the first of all where there is none. It is reckoned in UTC, so
-    /// that a later moment never has an earlier one before it, as local clocks that are put back would have it.
+    /// The moment that lies so long before another; the first of all where there is none. A later moment never has an
+    /// earlier one before it: it is reckoned in UTC, which is never put back, and where a month is too short for the day
+    /// it is the beginning of the next.
     pub(super) fn before(self, moment: jiff::Timestamp) -> jiff::Timestamp {
         let back = || {
-            let span = Span::new().try_months(self.months).ok()?.try_hours(self.hours).ok()?;
-            moment.to_zoned(TimeZone::UTC).checked_sub(span).ok()
+            let moment = moment.to_zoned(TimeZone::UTC);
+            let months = Span::new().try_months(self.months).ok()?;
+            let mut then = moment.checked_sub(months).ok()?;
+            if then.day() < moment.day() {
+                then = then.date().tomorrow().ok()?.to_zoned(TimeZone::UTC).ok()?;
+            }
+            then.checked_sub(Span::new().try_hours(self.hours).ok()?).ok()
         };
         back().map_or(jiff::Timestamp::MIN, |moment| moment.timestamp())
     }

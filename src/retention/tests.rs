@@ -131,6 +131,16 @@ fn any_times() -> impl Strategy<Value = Vec<Timestamp>> {
 
 const END: u64 = 800_000 * HOUR;
 
+/// Four weeks of February are long before the end of April, whatever the hour.
+#[test]
+fn a_later_moment_never_has_an_earlier_one_some_months_before_it() {
+    let before = |text: &str| Period { months: 2, hours: 0 }.before(text.parse().unwrap()).to_string();
+    assert_eq!(before("2026-04-28T12:00:00Z"), "2026-02-28T12:00:00Z");
+    assert_eq!(before("2026-04-29T01:00:00Z"), "2026-03-01T00:00:00Z");
+    assert_eq!(before("2026-04-30T23:00:00Z"), "2026-03-01T00:00:00Z");
+    assert_eq!(before("2026-05-01T02:00:00Z"), "2026-03-01T02:00:00Z");
+}
+
 proptest! {
     #[test]
     fn a_policy_keeps_what_its_rules_keep_one_by_one(policy in any_policy(), times in any_times()) {

@@ -15,6 +15,7 @@ mod model;
 mod order;
 mod parity;
 mod prune;
+mod repair;
 mod replace;
 mod round_trip;
 mod runs;

@@ -102,6 +102,7 @@ pub enum Command {
     Unpin(Unpin),
     Check(Check),
     Prune(Prune),
+    Repair(Repair),
     Status(Status),
     /// List the sources of the repository, retire and rename them
     #[command(subcommand)]
@@ -590,6 +591,26 @@ fn parse_permille(text: &str) -> Result<u64, String> {
     let number = |digits: &str| digits.parse::<u64>().map_err(|_| wrong());
     let permille = number(whole)?.saturating_mul(10).saturating_add(number(tenths)?);
     if permille > 1000 { Err(wrong()) } else { Ok(permille) }
+}
+
+/// Mend what can be mended
+///
+/// Checks first, and does what the findings ask for: small objects of which one copy is damaged are stored anew, lost
+/// index segments are made again from the packs, and damaged packs are replaced by new ones with all that can be read of
+/// them. Packs of which something that points need cannot be read stay, and so do those points: a later backup of the
+/// same content heals them. Nothing that might be wanted is thrown away. Without --read-data only damage is found that
+/// shows without reading all data.
+#[derive(Arguments)]
+pub struct Repair {
+    /// Read all data to find what is damaged
+    #[arg(long)]
+    pub read_data: bool,
+    /// End backups that are at work instead of waiting for them
+    #[arg(long)]
+    pub now: bool,
+    /// Remove condemned objects that cannot be read, because no prune runs on any host
+    #[arg(long)]
+    pub no_prune_runs: bool,
 }
 
 /// Add, list, remove and change the keys that open the repository

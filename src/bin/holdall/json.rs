@@ -490,6 +490,25 @@ pub fn ratio(stats: &browse::Stats) -> Option<f64> {
     (stored > 0).then(|| stats.logical_bytes as f64 / stored as f64)
 }
 
+/// What `repair` did.
+#[derive(Serialize)]
+pub struct Repaired {
+    pub found: usize,
+    pub renewed_objects: usize,
+    pub renewed_points: usize,
+    pub named_packs: usize,
+    pub removed_objects: usize,
+    pub replaced_packs: usize,
+    /// Damaged packs that stay, for not all that points need of them can be read.
+    pub left_packs: usize,
+    /// Findings that are left.
+    pub left: usize,
+}
+
+impl Object for Repaired {
+    const TYPE: &'static str = "repaired";
+}
+
 /// What `prune --dry-run` would do.
 #[derive(Serialize)]
 pub struct PrunePlanned {

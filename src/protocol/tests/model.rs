@@ -48,6 +48,7 @@ pub enum Rule {
     T22,
     T24,
     T25,
+    T26,
     S0,
     S1,
     HalfS1,
@@ -631,6 +632,7 @@ impl Model {
             survey.is_complete &= !victims.is_empty();
             match self.rule {
                 Some(Rule::T22) => survey.stuck.extend(&victims),
+                Some(Rule::T26) => survey.waiting.extend(&victims.first().map(Bits::of).unwrap_or_default()),
                 _ => survey.waiting.extend(&victims),
             }
         }

@@ -90,7 +90,7 @@ fn pack_bytes(repository: &Repository) -> Result<u64, CliError> {
     Ok(repository.list_packs()?.iter().map(|(_, bytes)| bytes).sum())
 }
 
-fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError> {
+pub fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError> {
     let (severity, word) = match finding.severity {
         Severity::Damage => ("damage", "DAMAGED"),
         Severity::Degraded => ("degraded", "DEGRADED"),

@@ -15,6 +15,7 @@ mod ls;
 mod made;
 mod man;
 mod prune;
+mod repair;
 mod restore;
 mod show;
 mod source;
@@ -55,6 +56,7 @@ pub fn run(args: Args, output: &Output) -> Result<(), CliError> {
         Command::Pin(args) => tag::run(&tag::Change::Pins { points: args.points, pinned: true }, &settings, output),
         Command::Unpin(args) => tag::run(&tag::Change::Pins { points: args.points, pinned: false }, &settings, output),
         Command::Check(check) => check::run(&check, &settings, output),
+        Command::Repair(args) => repair::run(&args, &settings, output),
         Command::Prune(args) => prune::run(&args, &settings, output),
         Command::Status(status) => status::run(&status, &settings, output),
         Command::Source(source) => source::run(source, &settings, output),

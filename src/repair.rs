@@ -1,0 +1,148 @@
+//! Mending what can be mended, and salvaging what still reads.
+//!
+//! A check says what is wrong. Small objects that lost one of two copies are stored anew; lost segments are made again
+//! from the packs; damaged packs are condemned, and what points need of them is copied into new ones with the help of
+//! their parity (`format-spec/concurrency.md`, "Prune"). What cannot be read stays where it is, until a backup that comes by
+//! its content stores it again. Nothing that might be wanted is thrown away.
+
+use std::collections::BTreeSet;
+
+use crate::check::{CheckLevel, Report, Severity, check};
+use crate::clock::{Clock, Timestamp};
+use crate::id::{CondemnedId, PackId, PointId, RunId};
+use crate::monitor::{Event, Monitor, Problem};
+use crate::point::Point;
+use crate::protocol::Reading;
+use crate::prune::{Dealing, MaxUnused, PruneError, prepare, salvage};
+use crate::repo::{Catalog, Commit, Renewal, RepoError, Repository, Session, SessionRecord, Writer, recipe_chunks};
+
+/// How to repair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepairOptions {
+    /// How much is read to find what is wrong.
+    pub level: CheckLevel,
+    /// What to do about open sessions while packs are replaced.
+    pub dealing: Dealing,
+    /// Whether condemned objects that cannot be read are removed. Only a person knows that no prune runs on any host.
+    pub no_prune_runs: bool,
+}
+
+/// What a repair came to.
+#[derive(Debug, Default)]
+pub struct Summary {
+    /// What was wrong before.
+    pub found: usize,
+    /// Small objects that were stored anew.
+    pub renewed_objects: usize,
+    /// Points that were stored anew, under other ids.
+    pub renewed_points: usize,
+    /// Packs that a new segment names.
+    pub named_packs: usize,
+    /// Segments and condemned objects that could not be read and were removed.
+    pub removed_objects: usize,
+    /// Damaged packs that are replaced by new ones.
+    pub replaced_packs: usize,
+    /// Damaged packs that stay, because not all that points need of them can be read.
+    pub left_packs: usize,
+    /// What is still wrong.
+    pub left: Report,
+}
+
+/// Repairs a repository. Needs a key that can read.
+pub fn repair(
+    repository: &Repository,
+    options: RepairOptions,
+    (host, clock): (&str, &dyn Clock),
+    monitor: &dyn Monitor,
+) -> Result<Summary, PruneError> {
+    let found = check(repository, options.level, monitor)?;
+    let mut summary = Summary { found: found.findings.len(), ..Summary::default() };
+    if found.is_clean() || monitor.stop_requested() {
+        summary.left = found;
+        return Ok(summary);
+    }
+    let writer = Writer::new(repository, RunId::random().map_err(RepoError::from)?);
+    let record = || SessionRecord::of_this_process(writer.run(), host, clock.now());
+    let degraded = || found.findings.iter().filter(|finding| finding.severity == Severity::Degraded);
+    for finding in degraded() {
+        summary.renewed_objects += usize::from(repository.renew(&finding.object)? == Renewal::Renewed);
+    }
+    let (named, removed) = repository.rebuild_segments()?;
+    (summary.named_packs, summary.removed_objects) = (named, removed);
+    if options.no_prune_runs {
+        for id in unreadable_condemned(repository)? {
+            repository.release(id)?;
+            summary.removed_objects += 1;
+        }
+    }
+    // From now on no writer relies on these, wherever it runs.
+    repository.mark_damaged(found.damaged_packs.iter().copied(), clock.now())?;
+    let damaged: BTreeSet<PackId> = repository.damaged_packs()?.into_iter().collect();
+    let mut standing = BTreeSet::new();
+    for pack in damaged {
+        if repository.has_pack(pack)? {
+            standing.insert(pack);
+        }
+    }
+    if !standing.is_empty() && !monitor.stop_requested() {
+        let prepared = prepare(repository, MaxUnused::Unlimited, host, monitor)?;
+        let pruned = salvage(prepared, standing.clone(), options.dealing)?;
+        summary.left_packs = pruned.stuck.len();
+        summary.replaced_packs = standing.len().saturating_sub(pruned.stuck.len() + pruned.waiting_for.len());
+    }
+    repository.forget_damage_of_gone_packs()?;
+    repository.refresh_index()?;
+    // Last, for what they need has to be sound.
+    for id in degraded().filter_map(|finding| finding.object.strip_prefix("points/")?.parse::<PointId>().ok()) {
+        summary.renewed_points += usize::from(renew_point(&writer, &record(), id, clock.now(), monitor)?);
+    }
+    summary.left = check(repository, options.level, monitor)?;
+    Ok(summary)
+}
+
+fn unreadable_condemned(repository: &Repository) -> Result<Vec<CondemnedId>, RepoError> {
+    let mut unreadable = Vec::new();
+    for id in repository.list_condemned()? {
+        if repository.read_condemned(id)? == Reading::Unreadable {
+            unreadable.push(id);
+        }
+    }
+    Ok(unreadable)
+}
+
+/// Commits a point once more, of which one copy is damaged, repeats what notes say of it, and forgets the old one. It is a
+/// writer like any other, so it must know every chunk that the point needs; if it does not, the point stays as it is.
+fn renew_point(
+    writer: &Writer<'_>,
+    record: &SessionRecord,
+    old: PointId,
+    now: Timestamp,
+    monitor: &dyn Monitor,
+) -> Result<bool, RepoError> {
+    let repository = writer.repository();
+    let catalog = Catalog::read(repository, monitor)?;
+    let Some((_, point)) = catalog.points().iter().find(|(id, _)| *id == old) else { return Ok(false) };
+    let (mut session, session_writer) = writer.open_session(record)?;
+    let is_known = recipe_chunks(repository, point)
+        .and_then(|chunks| chunks.iter().try_fold(true, |known, chunk| Ok(known && session_writer.knows(*chunk)?)));
+    drop(session_writer);
+    if !is_known.as_ref().is_ok_and(|known| *known) {
+        session.abandon(writer)?;
+        let message = "not all that it needs is sound, so it is left as it is".to_owned();
+        monitor.event(Event::Problem(Problem { object: format!("Point {old}"), message }));
+        return Ok(false);
+    }
+    let new = session.id();
+    // The point as it was made: whose it counts as is said by notes.
+    let made = match repository.read_verdict(old)? {
+        crate::point::Verdict::Point(made) => *made,
+        crate::point::Verdict::Void => Point::clone(point),
+    };
+    Session::flush([&mut session], writer)?;
+    if session.commit(writer, &made)? != Commit::Done {
+        return Ok(false);
+    }
+    repository.repeat_notes(old, new, now)?;
+    repository.forget(old)?;
+    Ok(true)
+}

@@ -1,0 +1,156 @@
+//! Repair: what can be mended is, what cannot stays until it is stored again, and nothing else changes.
+
+use std::sync::Arc;
+
+use holdall::check::{CheckLevel, check};
+use holdall::id::PackId;
+use holdall::monitor::Silent;
+use holdall::pack::PackKind;
+use holdall::prune::{Dealing, MaxUnused, PruneError, prepare};
+use holdall::repair::{RepairOptions, Summary, repair};
+use holdall::repo::{Parity, Repository};
+use holdall::store::{MemoryStore, Name, Store};
+
+use crate::fixture::{clock, export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise};
+
+fn mend(repository: &Repository, no_prune_runs: bool) -> Summary {
+    let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs };
+    repair(repository, options, ("test-host", &clock()), &Silent).unwrap()
+}
+
+fn objects(store: &MemoryStore, kind: &str) -> Vec<Name> {
+    store.names().into_iter().filter(|name| name.as_str().starts_with(&format!("{kind}/"))).collect()
+}
+
+fn flip(store: &MemoryStore, name: &Name, at: usize) {
+    assert!(store.damage(name, |bytes| bytes[at] ^= 0x10), "{name} is there");
+}
+
+fn assert_sound(repository: &Repository, expected: &[(&str, &[u8])]) {
+    let found = points(repository);
+    assert_eq!(found.len(), expected.len());
+    for (name, bytes) in expected {
+        let (_, point) = found.iter().find(|(_, point)| point.source.name == *name).expect("a point of this name");
+        assert!(export_bytes(repository, point) == *bytes, "{name}");
+    }
+    let report = check(repository, CheckLevel::ReadData, &Silent).unwrap();
+    assert!(report.is_clean() && report.unnamed_packs == 0, "{:?}", report.findings);
+}
+
+#[test]
+fn a_sound_repository_is_left_as_it_is() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    import_bytes(&repository, &tar_of_noise(5, 60_000)[..], Some("file:x")).unwrap();
+    let before = store.names();
+    let summary = mend(&repository, false);
+    assert!(summary.found == 0 && summary.left.is_clean());
+    assert_eq!(store.names(), before);
+}
+
+#[test]
+fn objects_of_which_one_copy_is_damaged_are_stored_anew() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let bytes = tar_of_noise(5, 60_000);
+    import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
+    let (old, _) = points(&repository).remove(0);
+    let history = repository.whole_history().unwrap();
+    repository.tag(&history, old, "kept", true, clock().0).unwrap();
+    repository.pin(&history, old, true, clock().0).unwrap();
+    for kind in ["config", "index", "points", "notes"] {
+        for name in objects(&store, kind) {
+            flip(&store, &name, 100);
+        }
+    }
+    let repository = reopen(Arc::<MemoryStore>::clone(&store));
+    let summary = mend(&repository, false);
+    assert!(summary.renewed_points == 1 && summary.left.is_clean(), "{summary:?}");
+    // A config stays for ever, and the next is in force.
+    assert_eq!(objects(&store, "config").len(), 2);
+    let (new, point) = points(&repository).remove(0);
+    assert!(new != old && export_bytes(&repository, &point) == bytes);
+    let history = repository.whole_history().unwrap();
+    assert!(history.pinned().contains(&new) && history.tags()[&new].contains("kept"));
+}
+
+#[test]
+fn lost_segments_are_made_again_from_the_packs() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let (one, other) = (tar_of_noise(5, 60_000), noise(4, 700_000));
+    for (name, bytes) in [("file:one", &one), ("file:other", &other)] {
+        import_bytes(&repository, &bytes[..], Some(name)).unwrap();
+    }
+    let segments = objects(&store, "index");
+    store.delete(&segments[0]).unwrap();
+    assert!(store.damage(&segments[1], |bytes| bytes.fill(7)));
+    let repository = reopen(Arc::<MemoryStore>::clone(&store));
+    let summary = mend(&repository, false);
+    assert!(summary.named_packs == 4 && summary.removed_objects == 1 && summary.left.is_clean(), "{summary:?}");
+    assert_sound(&reopen(store), &[("one", &one), ("other", &other)]);
+}
+
+#[test]
+fn a_damaged_pack_is_replaced_with_the_help_of_its_parity() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let bytes = tar_of_noise(9, 60_000);
+    import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
+    let packs = objects(&store, "packs");
+    for name in &packs {
+        flip(&store, name, 3000);
+    }
+    let summary = mend(&repository, false);
+    assert!(summary.replaced_packs == 2 && summary.left.is_clean(), "{summary:?}");
+    assert!(objects(&store, "packs").iter().all(|name| !packs.contains(name)));
+    assert_sound(&reopen(Arc::<MemoryStore>::clone(&store)), &[("x", &bytes)]);
+    // Nothing is marked any more, so nothing is stored again.
+    let made = import_bytes(&reopen(store), &bytes[..], Some("file:y")).unwrap().made.remove(0);
+    assert_eq!(made.statistics.new_chunks, 0);
+}
+
+#[test]
+fn what_cannot_be_read_stays_until_a_backup_stores_it_again() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init_with(Arc::<MemoryStore>::clone(&store), Parity::None);
+    let (hurt, whole) = (noise(1, 600_000), noise(2, 600_000));
+    for (name, bytes) in [("file:hurt", &hurt), ("file:whole", &whole)] {
+        import_bytes(&repository, &bytes[..], Some(name)).unwrap();
+    }
+    let (_, point) = points(&repository).into_iter().find(|(_, point)| point.source.name == "hurt").unwrap();
+    let kind = |pack: &PackId| repository.index().packs().unwrap()[pack].kind;
+    let pack = point.content.packs.iter().find(|pack| kind(pack) == PackKind::Data).unwrap().to_string();
+    let name = objects(&store, "packs").into_iter().find(|name| name.leaf() == pack).unwrap();
+    flip(&store, &name, 200_000);
+    let repository = reopen(Arc::<MemoryStore>::clone(&store));
+    let summary = mend(&repository, false);
+    assert!(summary.left_packs == 1 && !summary.left.is_clean(), "{summary:?}");
+    assert!(objects(&store, "packs").contains(&name) && points(&repository).len() == 2);
+    import_bytes(&repository, &hurt[..], Some("file:hurt")).unwrap();
+    let summary = mend(&repository, false);
+    assert!(summary.left_packs == 0 && summary.left.is_clean(), "{summary:?}");
+    assert!(!objects(&store, "packs").contains(&name));
+    for (_, point) in points(&repository) {
+        assert!(export_bytes(&repository, &point) == if point.source.name == "hurt" { &hurt[..] } else { &whole });
+    }
+}
+
+#[test]
+fn a_condemned_object_that_cannot_be_read_goes_only_if_a_person_says_so() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    let bytes = tar_of_noise(5, 60_000);
+    import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
+    let packs = repository.list_packs().unwrap().into_iter().map(|(pack, _)| pack).collect();
+    repository.put_condemned(&packs).unwrap();
+    let name = objects(&store, "condemned").remove(0);
+    assert!(store.damage(&name, |bytes| bytes.fill(1)));
+    let prepared = prepare(&repository, MaxUnused::Bytes(0), "test-host", &Silent).unwrap();
+    let refused = holdall::prune::prune(prepared, Dealing::Now);
+    assert!(matches!(refused, Err(PruneError::UnreadableCondemned { .. })), "{refused:?}");
+    assert_eq!(mend(&repository, false).removed_objects, 0);
+    let summary = mend(&repository, true);
+    assert!(summary.removed_objects == 1 && summary.left.is_clean(), "{summary:?}");
+    assert_sound(&repository, &[("x", &bytes)]);
+}
