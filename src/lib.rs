@@ -16,17 +16,15 @@
 //! | `rewrite` | exports with another description |
 //! | [`tar`], [`multipart`], [`chunk`], [`compress`], [`crypto`], [`pack`], [`recipe`], [`point`] | bytes in and out |
 //! | [`protocol`] | by which steps writers, prunes and readers share a repository; no IO |
-//! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
-//! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`prune`], [`status`], [`check`] | operations, one room per verb; none uses another |
 //! | [`retention`] | which points a policy keeps |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`forget`], [`status`], [`check`] | operations; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`forget`], [`prune`], [`status`], [`check`] | operations; none uses another |
 //! | [`repair`] | what is built of operations: checks, and prunes what is damaged |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
-//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps. `tests/tidy.rs` holds who may use whom, and the habits of the house.
+//! `format-spec/` says what the bytes are and why, and `format-spec/concurrency.md` why [`protocol`] has its steps.
+//! `tests/tidy.rs` holds who may use whom, and the habits of the house.
 //!
 //! # Invariants, and what holds them
 //!

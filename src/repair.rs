@@ -2,8 +2,8 @@
 //!
 //! A check says what is wrong. Small objects that lost one of two copies are stored anew; lost segments are made again
 //! from the packs; damaged packs are condemned, and what points need of them is copied into new ones with the help of
-//! their parity (`format-spec/concurrency.md`, "Prune"). What cannot be read stays where it is, until a backup that comes by
-//! its content stores it again. Nothing that might be wanted is thrown away.
+//! their parity (`format-spec/concurrency.md`, "Prune"). What cannot be read stays where it is, until a backup that
+//! comes by its content stores it again. Nothing that might be wanted is thrown away.
 
 use std::collections::BTreeSet;
 
@@ -110,8 +110,9 @@ fn unreadable_condemned(repository: &Repository) -> Result<Vec<CondemnedId>, Rep
     Ok(unreadable)
 }
 
-/// Commits a point once more, of which one copy is damaged, repeats what notes say of it, and forgets the old one. It is a
-/// writer like any other, so it must know every chunk that the point needs; if it does not, the point stays as it is.
+/// Commits a point once more, of which one copy is damaged, repeats what notes say of it, and forgets the old one. It
+/// is a writer like any other, so it must know every chunk that the point needs; if it does not, the point stays as it
+/// is.
 fn renew_point(
     writer: &Writer<'_>,
     record: &SessionRecord,

@@ -22,8 +22,8 @@ pub(super) enum Phase {
     Release,
 }
 
-/// Each change of this order loses data; `format-spec/concurrency.md` names the traces. After [`Phase::Name`] it goes on
-/// at [`Phase::Free`].
+/// Each change of this order loses data; `format-spec/concurrency.md` names the traces. After [`Phase::Name`] it goes
+/// on at [`Phase::Free`].
 pub(super) const ORDER: &[Phase] = &[
     Phase::Condemn,
     Phase::Settle(1),
@@ -384,7 +384,8 @@ impl<I: Ids> Prune<I> {
         self.done();
     }
 
-    /// Answers [`PruneStep::Copy`] where chunks in `victims` cannot be read. What was copied before must be named first.
+    /// Answers [`PruneStep::Copy`] where chunks in `victims` cannot be read. What was copied before must be named
+    /// first.
     pub fn unreadable(&mut self, victims: &I::Packs) {
         if self.has_looked_again {
             self.is_damaged = true;

@@ -10,8 +10,8 @@ use crate::protocol::Survey;
 use crate::prune::mark::{InUse, Marks};
 use crate::repo::{Reader, RepoError, Repository, Writer, cut_chunk};
 
-/// Copies are named, and what they were copied from deleted, after so many bytes, so that not much more room is taken than
-/// becomes free.
+/// Copies are named, and what they were copied from deleted, after so many bytes, so that not much more room is taken
+/// than becomes free.
 const COPIED_BYTES_MAX: u64 = 4 * PACK_BYTES_TARGET as u64;
 
 /// The packs that stand in the store, as far as a prune relies on listings.
@@ -193,8 +193,9 @@ impl<'u> Places<'u> {
         Ok(positions.all(|position| self.kept.has(position)))
     }
 
-    /// How many of a pack's `bytes` bytes are in use and kept by nothing before it, by the plain lengths of chunks in their
-    /// frames; marks them as kept. All of them, overhead included, only if every chunk is in use, and 0 only if none is.
+    /// How many of a pack's `bytes` bytes are in use and kept by nothing before it, by the plain lengths of chunks in
+    /// their frames; marks them as kept. All of them, overhead included, only if every chunk is in use, and 0 only if
+    /// none is.
     pub(super) fn claim(&mut self, directory: &Directory, bytes: u64) -> u64 {
         let (mut used_bytes, mut frame_bytes) = (0, 0);
         for frame in &directory.frames {

@@ -231,7 +231,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_added_is_found_and_nothing_else(numbers in prop::collection::vec(0_u32..200, 0..300), room in 0_usize..50) {
+        fn what_was_added_is_found_and_nothing_else(
+            numbers in prop::collection::vec(0_u32..200, 0..300), room in 0_usize..50
+        ) {
             let mut in_use = InUse { recent: vec![None; RECENT], keys: Vec::with_capacity(room), starts: Vec::new() };
             for number in &numbers {
                 in_use.add(&chunk(*number));

@@ -1,9 +1,9 @@
 //! Reclaiming space: what no point uses is deleted, what is half used is packed anew.
 //!
 //! First it is marked which chunks are in use, then a plan says which packs go and which are copied: a pure function
-//! ([`plan()`]). The rest is done step by step as [`crate::protocol::Prune`] says, beside any number of backups, restores and
-//! other prunes (`format-spec/concurrency.md`, "Prune"). A prune that dies leaves a condemned object at most, which the
-//! next one finishes.
+//! ([`plan()`]). The rest is done step by step as [`crate::protocol::Prune`] says, beside any number of backups,
+//! restores and other prunes (`format-spec/concurrency.md`, "Prune"). A prune that dies leaves a condemned object at
+//! most, which the next one finishes.
 
 mod copy;
 mod mark;

@@ -6,14 +6,12 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
-use crate::point::Verdict;
-use crate::protocol::{Creation, Ending, Prune, PruneStep, Standing};
+use crate::protocol::{Ending, Prune, PruneStep, Standing};
 use crate::prune::copy::{Listed, Places, for_each_pack};
 use crate::prune::mark::{Marker, Marks, Unknown};
 use crate::prune::sessions::{OpenSession, examine, standing, sweep_beats};
 use crate::prune::{MaxUnused, PackUse, Plan, Soundness, merge, plan};
 use crate::repo::{Reader, RepoError, Repository, Stored, Writer};
-use crate::store::{Put, StoreErrorKind};
 
 /// How often it is looked whether a session is over.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -208,7 +206,7 @@ pub fn prune(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneE
             Ok(()) if !monitor.stop_requested() => work.condemn(all())?,
             Ok(()) => {}
             // What is wholly unused makes the room.
-            Err(error) if is_full(&error) && !dead.is_empty() => {
+            Err(error) if error.is_full() && !dead.is_empty() => {
                 work.condemn(dead)?;
                 if work.may_go_on() {
                     work.copy_first(&plan.repack, &BTreeSet::new())?;
@@ -232,10 +230,6 @@ pub fn salvage(prepared: Prepared<'_>, packs: BTreeSet<PackId>, dealing: Dealing
     work.condemn(packs)?;
     work.summary.is_stopped |= monitor.stop_requested();
     Ok(work.summary)
-}
-
-fn is_full(error: &RepoError) -> bool {
-    matches!(error, RepoError::Store(error) if error.kind == StoreErrorKind::NoSpace)
 }
 
 /// What the protocol asks for.
@@ -333,7 +327,7 @@ impl<'r> Work<'r> {
             PruneStep::ReadCondemned(id) => steps.condemned_read(*id, self.repository.read_condemned(*id)?),
             PruneStep::ListSessions => steps.sessions_listed(self.repository.list_sessions()?.into_iter().collect()),
             PruneStep::Look(session) => return self.look(steps, *session),
-            PruneStep::PutVoid(session) => steps.voided(*session, self.put_void(*session)?),
+            PruneStep::PutVoid(session) => steps.voided(*session, self.repository.put_void(*session)?),
             PruneStep::Withdraw(session) => {
                 self.repository.withdraw(*session)?;
                 steps.withdrawn(*session);
@@ -384,7 +378,7 @@ impl<'r> Work<'r> {
                 steps.named();
             }
             PruneStep::Delete(pack) => {
-                self.delete(*pack)?;
+                self.take_away(*pack)?;
                 steps.deleted(*pack);
             }
             _ => {}
@@ -395,7 +389,7 @@ impl<'r> Work<'r> {
     /// G2. On a full disk the reserve makes room for it.
     fn put_condemned(&self, victims: &BTreeSet<PackId>) -> Result<(), RepoError> {
         match self.repository.put_condemned(victims) {
-            Err(error) if is_full(&error) => {
+            Err(error) if error.is_full() => {
                 self.repository.spend_reserve()?;
                 self.repository.put_condemned(victims)?;
             }
@@ -452,14 +446,6 @@ impl<'r> Work<'r> {
         }
     }
 
-    /// F1. Repeated until it has an answer, which the next step needs.
-    fn put_void(&self, session: PointId) -> Result<Creation, RepoError> {
-        Ok(match self.repository.put_verdict(session, &Verdict::Void)? {
-            Put::Created => Creation::Created,
-            Put::Exists => Creation::Taken,
-        })
-    }
-
     fn survey(
         &self,
         steps: &Prune<Stored>,
@@ -472,8 +458,8 @@ impl<'r> Work<'r> {
         Ok(survey)
     }
 
-    /// G5: copies out of some of the victims that wait. Returns whether to go on; if not, what was condemned stays so, and
-    /// the next prune goes on.
+    /// G5: copies out of some of the victims that wait. Returns whether to go on; if not, what was condemned stays so,
+    /// and the next prune goes on.
     fn copy(&mut self, steps: &mut Prune<Stored>, look: &mut Look, writer: &Writer<'_>) -> Result<bool, RepoError> {
         let waiting = steps.waiting().iter().filter(|pack| !look.unreadable.contains(*pack));
         let waiting: Vec<(PackId, u64)> = waiting.filter_map(|pack| Some((*pack, *look.listed.get(pack)?))).collect();
@@ -490,7 +476,7 @@ impl<'r> Work<'r> {
         Ok(!self.monitor.stop_requested())
     }
 
-    fn delete(&mut self, pack: PackId) -> Result<(), RepoError> {
+    fn take_away(&mut self, pack: PackId) -> Result<(), RepoError> {
         if self.repository.remove_pack(pack)? {
             self.summary.deleted_packs += 1;
             self.summary.deleted_bytes += self.sizes.get(&pack).copied().unwrap_or(0);
@@ -528,8 +514,8 @@ impl Look {
 fn waits_for(session: &OpenSession) -> String {
     match &session.record {
         Some(record) => format!(
-            "waiting for the backup of process {} on {}, begun {}; --now ends it, --no-wait leaves the rest to the next \
-             prune",
+            "waiting for the backup of process {} on {}, begun {}; --now ends it, --no-wait leaves the rest to the \
+             next prune",
             record.process, record.host, record.started
         ),
         None => format!("waiting for session {}, which cannot be read; --now ends it", session.id.short()),

@@ -9,6 +9,7 @@ use crate::id::PointId;
 use crate::limits::{NAME_BYTES_MAX, OBJECT_BYTES_MAX};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::{Point, Verdict};
+use crate::protocol::Creation;
 use crate::repo::{RepoError, Repository, layout};
 use crate::source::{ParseSourceError, Selector, Source};
 use crate::store::{Deleted, Put};
@@ -306,6 +307,14 @@ impl Repository {
         let _: Put = self.put_verdict(id, &Verdict::Void)?;
         self.withdraw(id)?;
         Ok(deleted)
+    }
+
+    /// F1: puts a void under the name of a session, if that is free. An error is no answer.
+    pub fn put_void(&self, session: PointId) -> Result<Creation, RepoError> {
+        Ok(match self.put_verdict(session, &Verdict::Void)? {
+            Put::Created => Creation::Created,
+            Put::Exists => Creation::Taken,
+        })
     }
 
     /// What stands under a point's name.

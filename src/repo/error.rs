@@ -141,6 +141,11 @@ impl RepoError {
         }
     }
 
+    /// Whether the store has no room left.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NoSpace)
+    }
+
     /// Whether data that a point refers to is not there.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::MissingChunk { .. } | Self::Gone { .. })

@@ -37,8 +37,8 @@ pub(super) fn lay_out(store: &dyn Store) -> Result<(), RepoError> {
     put_reserve(store)
 }
 
-/// Makes the directories of a repository that copies without empty directories have lost. Without a key slot and a config
-/// it is none, or a disk that is mounted by half, and nothing is made. Returns how many were missing.
+/// Makes the directories of a repository that copies without empty directories have lost. Without a key slot and a
+/// config it is none, or a disk that is mounted by half, and nothing is made. Returns how many were missing.
 pub fn complete_directories(store: &dyn Store) -> Result<usize, RepoError> {
     for directory in [layout::KEYS, layout::CONFIG] {
         if store.list(&directory)?.is_empty() {
@@ -198,8 +198,8 @@ impl Repository {
         Ok(listed.iter().filter_map(|listed| layout::parse_id(&listed.name, &from_bytes)).collect())
     }
 
-    /// A listing for a decision of the protocol: where listings can be stale this host first forgets what it remembers of
-    /// it (`format-spec/concurrency.md`, "Bounded staleness").
+    /// A listing for a decision of the protocol: where listings can be stale this host first forgets what it remembers
+    /// of it (`format-spec/concurrency.md`, "Bounded staleness").
     pub(super) fn list_fresh(&self, directory: &StoreDirectory) -> Result<Vec<Listed>, RepoError> {
         if self.config().settle_seconds > 0 {
             self.store().refresh(directory)?;

@@ -1,8 +1,8 @@
 //! One attempt to make one point (steps W1 to W6 of `format-spec/concurrency.md`).
 //!
-//! Which step comes next is said by [`crate::protocol::Writer`]; here it is done. The session is announced before anything
-//! is looked up, the point is created if absent and that is the only commit, and the announcement is removed last.
-//! Dropping a session leaves it for the next prune to end.
+//! Which step comes next is said by [`crate::protocol::Writer`]; here it is done. The session is announced before
+//! anything is looked up, the point is created if absent and that is the only commit, and the announcement is removed
+//! last. Dropping a session leaves it for the next prune to end.
 
 use crate::id::{PointId, RunId};
 use crate::point::{Point, Verdict};

@@ -163,8 +163,8 @@ impl<'r> Writer<'r> {
         self.with(|shared| shared.store_segment(self.repository))
     }
 
-    /// Tries once more to make a point whose session was fenced, under another session, without reading the source again:
-    /// everything that it needs is stored. `None` if it is not known any more, or was fenced once more.
+    /// Tries once more to make a point whose session was fenced, under another session, without reading the source
+    /// again: everything that it needs is stored. `None` if it is not known any more, or was fenced once more.
     pub fn commit_again(&self, record: &SessionRecord, point: &Point) -> Result<Option<PointId>, RepoError> {
         let (mut session, writer) = self.open_session(record)?;
         if !point.content.packs.iter().all(|pack| writer.view.holds(pack)) {

@@ -116,8 +116,8 @@ impl Period {
     }
 
     /// The moment that lies so long before another; the first of all where there is none. A later moment never has an
-    /// earlier one before it: it is reckoned in UTC, which is never put back, and where a month is too short for the day
-    /// it is the beginning of the next.
+    /// earlier one before it: it is reckoned in UTC, which is never put back, and where a month is too short for the
+    /// day it is the beginning of the next.
     pub(super) fn before(self, moment: jiff::Timestamp) -> jiff::Timestamp {
         let back = || {
             let moment = moment.to_zoned(TimeZone::UTC);

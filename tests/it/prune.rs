@@ -131,8 +131,8 @@ fn nothing_is_deleted_while_a_point_cannot_be_read() {
     assert_eq!(repository.list_packs().unwrap(), packs);
 }
 
-/// A repository with something to delete, something to pack anew, and something that a prune which died condemned though
-/// it is in use.
+/// A repository with something to delete, something to pack anew, and something that a prune which died condemned
+/// though it is in use.
 fn half_used(store: Arc<dyn Store>) -> (Repository, Vec<u8>, Vec<u8>) {
     let repository = init(store);
     let (kept, also) = (tar_of_noise(6, 60_000), noise(7, 200_000));

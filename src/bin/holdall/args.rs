@@ -549,8 +549,8 @@ pub struct SourceRename {
 /// commit if it lives. After an interruption the next prune goes on.
 #[derive(Arguments)]
 pub struct Prune {
-    /// How much unused data may stay in packs: a share of all of them (5%), a size (2GiB), or "unlimited", which deletes
-    /// only packs without any use
+    /// How much unused data may stay in packs: a share of all of them (5%), a size (2GiB), or "unlimited", which
+    /// deletes only packs without any use
     #[arg(long, value_name = "LIMIT", default_value = "5%", value_parser = parse_max_unused)]
     pub max_unused: MaxUnused,
     /// End backups that are at work instead of waiting for them
@@ -596,10 +596,10 @@ fn parse_permille(text: &str) -> Result<u64, String> {
 /// Mend what can be mended
 ///
 /// Checks first, and does what the findings ask for: small objects of which one copy is damaged are stored anew, lost
-/// index segments are made again from the packs, and damaged packs are replaced by new ones with all that can be read of
-/// them. Packs of which something that points need cannot be read stay, and so do those points: a later backup of the
-/// same content heals them. Nothing that might be wanted is thrown away. Without --read-data only damage is found that
-/// shows without reading all data.
+/// index segments are made again from the packs, and damaged packs are replaced by new ones with all that can be read
+/// of them. Packs of which something that points need cannot be read stay, and so do those points: a later backup of
+/// the same content heals them. Nothing that might be wanted is thrown away. Without --read-data only damage is found
+/// that shows without reading all data.
 #[derive(Arguments)]
 pub struct Repair {
     /// Read all data to find what is damaged

@@ -13,8 +13,8 @@ mod small;
 use merging::Mistake;
 use model::{A, B, Listings, Model, Rule, Scene};
 
-/// Explores everything; prints how many states there were, and fails below a floor, so that a model which lost its steps
-/// is noticed.
+/// Explores everything; prints how many states there were, and fails below a floor, so that a model which lost its
+/// steps is noticed.
 #[expect(clippy::print_stdout, reason = "who runs it wants to see how much was explored")]
 fn holds(name: &str, scene: Scene, floor: usize) {
     let (states, loss) = Model::new(scene, None).explore();
