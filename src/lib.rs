@@ -19,7 +19,7 @@
 //! | [`retention`] | which points a policy keeps |
 //! | [`store`], [`index`], [`daemon`] | ports and their adapters; none knows another |
 //! | [`repo`] | the repository, the only place where formats and ports meet |
-//! | [`backup`], [`restore`], [`browse`], [`forget`], [`prune`], [`status`], [`check`] | operations; none uses another |
+//! | [`backup`], [`restore`], [`browse`], [`forget`], [`prune`], [`status`], [`check`] | operations |
 //! | [`repair`] | what is built of operations: checks, and prunes what is damaged |
 //! | `src/bin/holdall` | the program: terminal, environment, exit codes, advice |
 //!
