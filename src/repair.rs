@@ -6,6 +6,7 @@
 //! comes by its content stores it again. Nothing that might be wanted is thrown away.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 use crate::check::{CheckLevel, Report, Severity, check};
 use crate::clock::{Clock, Timestamp};
@@ -15,6 +16,9 @@ use crate::point::Point;
 use crate::protocol::Reading;
 use crate::prune::{Dealing, MaxUnused, PruneError, prepare, salvage};
 use crate::repo::{Catalog, Commit, Renewal, RepoError, Repository, Session, SessionRecord, Writer, recipe_chunks};
+
+/// How often it is looked whether somebody else is through.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How to repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +102,40 @@ pub fn repair(
     }
     summary.left = check(repository, options.level, monitor)?;
     Ok(summary)
+}
+
+/// Lets the repository count with older listings, for a host whose mount shows such. Until this has returned `true`
+/// that host must not write: prunes that are at work may still count with less (`format-spec/concurrency.md`, "Bounded
+/// staleness"). Returns `false` if it was stopped on request; it can be begun again at any time.
+pub fn raise_settle(repository: &Repository, seconds: u32, monitor: &dyn Monitor) -> Result<bool, RepoError> {
+    let mut config = *repository.config();
+    if repository.read_settle_seconds()? < seconds {
+        config.settle_seconds = seconds;
+        repository.put_next_config(&config)?;
+    }
+    let say = |message: String| monitor.event(Event::Said { object: "repair".to_owned(), message });
+    say(format!("waiting {} s, for prunes that count with less", 2 * u64::from(seconds)));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2 * u64::from(seconds)) {
+        if monitor.stop_requested() {
+            return Ok(false);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    for id in repository.list_condemned()? {
+        let mut is_told = false;
+        while repository.read_condemned(id)? != Reading::Gone {
+            if !is_told {
+                say("waiting for a prune to end; if none is at work, run `holdall prune` on another host".to_owned());
+                is_told = true;
+            }
+            if monitor.stop_requested() {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(true)
 }
 
 fn unreadable_condemned(repository: &Repository) -> Result<Vec<CondemnedId>, RepoError> {

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use crate::id::{NoteId, SegmentId};
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::pack::Segment;
-use crate::repo::{RepoError, Repository, layout, objects};
+use crate::repo::{Config, RepoError, Repository, layout, objects};
 use crate::store::Name;
 
 /// What became of an object.
@@ -60,6 +60,12 @@ impl Repository {
             }
             _ => Ok(Renewal::Left),
         }
+    }
+
+    /// Stores another config, which is in force from now on.
+    pub fn put_next_config(&self, config: &Config) -> Result<(), RepoError> {
+        let next = objects::config_numbers(self.store())?.last().map_or(1, |last| last + 1);
+        objects::put_config(self.store(), self.write_keys(), next, config)
     }
 
     /// Names the packs that no readable segment names, as they say themselves, and removes the segments that cannot be

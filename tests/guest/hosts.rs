@@ -24,8 +24,8 @@ fn a_new_repository_knows_how_old_its_listings_may_be() {
     guest.run("nfs_prepare /dev/vda 10; nfs_start");
     let mounts = [
         ("4.2", 60),
-        ("4.2 acdirmax=1", 60),
-        ("4.2 noac", 60),
+        ("4.2 acdirmax=1", 1),
+        ("4.2 noac", 0),
         ("4.2 acdirmax=120", 120),
         ("3", 60),
         ("3 acdirmax=300", 300),

@@ -7,7 +7,7 @@ use holdall::id::PackId;
 use holdall::monitor::Silent;
 use holdall::pack::PackKind;
 use holdall::prune::{Dealing, MaxUnused, PruneError, prepare};
-use holdall::repair::{RepairOptions, Summary, repair};
+use holdall::repair::{RepairOptions, Summary, raise_settle, repair};
 use holdall::repo::{Parity, Repository};
 use holdall::store::{MemoryStore, Name, Store};
 
@@ -153,4 +153,17 @@ fn a_condemned_object_that_cannot_be_read_goes_only_if_a_person_says_so() {
     let summary = mend(&repository, true);
     assert!(summary.removed_objects == 1 && summary.left.is_clean(), "{summary:?}");
     assert_sound(&repository, &[("x", &bytes)]);
+}
+
+#[test]
+fn a_larger_settle_time_counts_once_older_prunes_are_through() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init(Arc::<MemoryStore>::clone(&store));
+    import_bytes(&repository, &tar_of_noise(3, 60_000)[..], Some("file:x")).unwrap();
+    assert!(raise_settle(&repository, 1, &Silent).unwrap());
+    assert_eq!(reopen(Arc::<MemoryStore>::clone(&store)).config().settle_seconds, 1);
+    assert_eq!(repository.read_settle_seconds().unwrap(), 1);
+    // A smaller one than is agreed upon changes nothing.
+    assert!(raise_settle(&repository, 1, &Silent).unwrap());
+    assert_eq!(objects(&store, "config").len(), 2);
 }

@@ -19,7 +19,7 @@ use holdall::browse::Region;
 use holdall::check::Share;
 use holdall::limits::SOURCES_AT_ONCE_MAX;
 use holdall::prune::MaxUnused;
-use holdall::repo::PointSpec;
+use holdall::repo::{PointSpec, SETTLE_SECONDS_MAX};
 use holdall::source::Selector;
 
 use crate::error::Code;
@@ -611,6 +611,11 @@ pub struct Repair {
     /// Remove condemned objects that cannot be read, because no prune runs on any host
     #[arg(long)]
     pub no_prune_runs: bool,
+    /// Do nothing but let the repository count with listings that are so many seconds old, as another host's mount of
+    /// it shows them; that host may write once this has ended
+    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["read_data", "now", "no_prune_runs"])]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(SETTLE_SECONDS_MAX)))]
+    pub settle: Option<u32>,
 }
 
 /// Add, list, remove and change the keys that open the repository

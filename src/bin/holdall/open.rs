@@ -13,7 +13,7 @@ use std::sync::Arc;
 use holdall::crypto::{KeyFile, Passphrase, Unlock};
 use holdall::limits::{KEY_FILE_BYTES_MAX, PASSPHRASE_BYTES_MAX};
 use holdall::repo::{IndexPlace, KeyringError, Locks, Refreshed, RepoError, Repository};
-use holdall::store::{Operation, Store};
+use holdall::store::{FileSystem, Operation, Store};
 use zeroize::Zeroizing;
 
 use crate::config::{KeySource, Settings};
@@ -46,16 +46,42 @@ impl Key {
 
 /// Opens the repository that the settings name.
 pub fn open(settings: &Settings, output: &Output) -> Result<Repository, CliError> {
-    let (repository, refreshed) = open_untold(settings, output)?;
+    Ok(tell_damaged(open_untold(settings, output)?, output))
+}
+
+/// Tells which segments cannot be read.
+pub fn tell_damaged((repository, refreshed): (Repository, Refreshed), output: &Output) -> Repository {
     for (segment, reason) in refreshed.damaged {
         output.problem(&format!("Index segment {segment}"), &reason);
     }
-    Ok(repository)
+    repository
 }
 
 /// The same for a command that finds damage itself.
 pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
     unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))
+}
+
+/// The same for a command that adds to the repository or deletes from it. A mount that shows older listings than the
+/// repository counts with could make a prune elsewhere delete what is written here (`format-spec/concurrency.md`,
+/// "Bounded staleness").
+pub fn open_to_write(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
+    let opened = open_untold(settings, output)?;
+    let path = settings.repository()?;
+    let (mount, agreed) =
+        (waiting::open_store(&path)?.inner().capacity()?.file_system, opened.0.config().settle_seconds);
+    let FileSystem::Nfs { .. } = mount else { return Ok(opened) };
+    let seconds = mount.listing_seconds();
+    if seconds <= agreed {
+        return Ok(opened);
+    }
+    let message = format!(
+        "{} is mounted so that listings may be {seconds} s old, and the repository counts with {agreed} s",
+        path.display()
+    );
+    let hint =
+        format!("mount it with acdirmax={agreed}, or run `holdall repair --settle {seconds}` on a host that may write");
+    Err(CliError::new(Code::Store, message).hint(hint))
 }
 
 /// Says so if packs were read that parity had to repair: what came out is right, and the disk is not.

@@ -48,6 +48,18 @@ pub(super) enum Naming {
 }
 
 impl FileSystem {
+    /// How long a mount that says nothing else may trust a cached listing, in seconds: the default of NFS.
+    pub const LISTING_SECONDS: u32 = 60;
+
+    /// How old a listing through this mount may be, in seconds.
+    pub fn listing_seconds(self) -> u32 {
+        match self {
+            Self::Local | Self::Volatile => 0,
+            Self::Nfs { listing_seconds } => listing_seconds.unwrap_or(Self::LISTING_SECONDS),
+            Self::Other { .. } => Self::LISTING_SECONDS,
+        }
+    }
+
     /// The file system of an open directory.
     pub(super) fn of(directory: impl AsFd) -> io::Result<Self> {
         let status = fs::fstatfs(&directory)?;

@@ -12,7 +12,7 @@ use crate::error::{CliError, Code};
 use crate::hooks::CommandHooks;
 use crate::interrupt;
 use crate::json;
-use crate::open::open;
+use crate::open::{open_to_write, tell_damaged};
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::count;
@@ -39,7 +39,7 @@ pub fn run(args: Backup, settings: &Settings, output: &Output) -> Result<(), Cli
     if args.dry_run {
         return dry_run(&daemon, &selection, &options, output);
     }
-    let repository = open(settings, output)?;
+    let repository = tell_damaged(open_to_write(settings, output)?, output);
     let progress = Progress::new(output, Problems::Told);
     let name = host_name();
     let hooks = CommandHooks::new(&settings.hooks);

@@ -11,13 +11,13 @@ use crate::command::made;
 use crate::config::{Settings, host_name};
 use crate::error::{CliError, Code};
 use crate::interrupt;
-use crate::open::open;
+use crate::open::{open_to_write, tell_damaged};
 use crate::output::{Output, is_standard};
 use crate::progress::{Problems, Progress};
 
 pub fn run(args: Import, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let mut input = Input::open(&args)?;
-    let repository = open(settings, output)?;
+    let repository = tell_damaged(open_to_write(settings, output)?, output);
     let host = host_name();
     let server = args.server_name.or_else(|| settings.server_name.clone()).unwrap_or_else(|| host.clone());
     let progress = Progress::new(output, Problems::Told);

@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::waiting;
 
 /// How old a listing may be on a shared file system, in seconds: what NFS and most FUSE mounts allow by default.
-const SHARED_SETTLE_SECONDS: u32 = 60;
+const SHARED_SETTLE_SECONDS: u32 = FileSystem::LISTING_SECONDS;
 
 pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let path = settings.repository()?;
@@ -85,11 +85,14 @@ fn settle_seconds(args: &Init, store: &WatchedStore<LocalStore>, output: &Output
             output.warning("This file system lives in memory: the repository is gone after a restart of this host");
             if args.shared { SHARED_SETTLE_SECONDS } else { 0 }
         }
-        FileSystem::Nfs { listing_seconds } => listing_seconds.unwrap_or(0).max(SHARED_SETTLE_SECONDS),
-        FileSystem::Other { .. } => SHARED_SETTLE_SECONDS,
+        file_system @ FileSystem::Nfs { .. } if args.shared => file_system.listing_seconds().max(SHARED_SETTLE_SECONDS),
+        file_system => file_system.listing_seconds(),
     };
     if seconds > 0 {
-        output.note(&format!("Listings of this file system may be {seconds} s old; prunes will wait for that"));
+        output.note(&format!(
+            "Listings of this file system may be {seconds} s old; prunes will wait for that, and hosts whose mounts \
+             remember them for longer will not write"
+        ));
     }
     Ok(seconds)
 }

@@ -7,13 +7,13 @@ use crate::config::{Settings, host_name};
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::open_untold;
+use crate::open::open_to_write;
 use crate::output::{Output, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::{count, size};
 
 pub fn run(args: &Prune, settings: &Settings, output: &Output) -> Result<(), CliError> {
-    let (repository, _) = open_untold(settings, output)?;
+    let (repository, _) = open_to_write(settings, output)?;
     let host = host_name();
     let progress = Progress::new(output, Problems::Told);
     let _working = interrupt::working();

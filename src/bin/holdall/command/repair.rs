@@ -3,7 +3,7 @@
 use holdall::check::{CheckLevel, Severity};
 use holdall::clock::SystemClock;
 use holdall::prune::Dealing;
-use holdall::repair::{RepairOptions, Summary, repair};
+use holdall::repair::{RepairOptions, Summary, raise_settle, repair};
 use holdall::repo::complete_directories;
 use holdall::store::LocalStore;
 
@@ -13,7 +13,7 @@ use crate::config::{Settings, host_name};
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::open_untold;
+use crate::open::{open_to_write, open_untold};
 use crate::output::Output;
 use crate::progress::{Problems, Progress};
 use crate::table::count;
@@ -23,7 +23,10 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
     if made > 0 {
         output.note(&format!("{} made that copying had lost", count(made as u64, "directory")));
     }
-    let (repository, _) = open_untold(settings, output)?;
+    if let Some(seconds) = args.settle {
+        return raise(seconds, settings, output);
+    }
+    let (repository, _) = open_to_write(settings, output)?;
     let options = RepairOptions {
         level: if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure },
         dealing: if args.now { Dealing::Now } else { Dealing::Wait },
@@ -55,6 +58,24 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
     };
     output.result(&object, || told(&summary))?;
     verdict(&summary)
+}
+
+fn raise(seconds: u32, settings: &Settings, output: &Output) -> Result<(), CliError> {
+    let (repository, _) = open_untold(settings, output)?;
+    let before = repository.config().settle_seconds;
+    if before >= seconds {
+        output.note(&format!("The repository counts with {before} s already"));
+        return Ok(());
+    }
+    let progress = Progress::new(output, Problems::Told);
+    let _working = interrupt::working();
+    if !raise_settle(&repository, seconds, &progress)? {
+        return Err(CliError::stopped().hint("the other host must not write yet; run the same again"));
+    }
+    progress.clear();
+    output
+        .note(&format!("The repository counts with {seconds} s now; hosts whose mounts show such listings may write"));
+    Ok(())
 }
 
 fn told(summary: &Summary) -> String {
