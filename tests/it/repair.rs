@@ -99,7 +99,7 @@ fn a_damaged_pack_is_replaced_with_the_help_of_its_parity() {
     import_bytes(&repository, &bytes[..], Some("file:x")).unwrap();
     let packs = objects(&store, "packs");
     for name in &packs {
-        flip(&store, name, 3000);
+        flip(&store, name, 1000);
     }
     let summary = mend(&repository, false);
     assert!(summary.replaced_packs == 2 && summary.left.is_clean(), "{summary:?}");
