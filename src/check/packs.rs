@@ -71,7 +71,8 @@ impl Checker<'_> {
     /// Packs whose damage was met on the way and cost nothing.
     pub(super) fn mended_packs(&mut self) {
         for pack in self.repository.mended_packs() {
-            if !self.report.damaged_packs.contains(&pack) {
+            // One that was replaced since is nobody's worry.
+            if self.view.holds(&pack) && !self.report.damaged_packs.contains(&pack) {
                 self.degraded_pack(pack, &mendable("some of it is damaged"));
             }
         }
