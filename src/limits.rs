@@ -227,6 +227,8 @@ pub const DAEMON_REPLY_SECONDS_MAX: u64 = 600;
 pub const DAEMON_CLEANUP_SECONDS_MAX: u64 = 30;
 /// How often a request that only cleans up is tried, a second apart, while the daemon is starting up.
 pub const DAEMON_CLEANUP_ATTEMPTS_MAX: usize = 5;
+/// How often a deletion is tried, a second apart, while the daemon is busy with what is to be deleted.
+pub const DAEMON_BUSY_ATTEMPTS_MAX: usize = 60;
 /// How often a request is tried, a second apart, while the daemon says that it is starting up or does not listen.
 pub const DAEMON_STARTUP_ATTEMPTS_MAX: usize = 60;
 /// How long one request waits for an operation, in seconds; the daemon's progress is asked for as often.

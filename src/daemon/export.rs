@@ -52,7 +52,7 @@ pub(super) fn open(
 
 /// Deletes a backup and waits for that; one that is gone already is no error.
 pub(super) fn delete_backup(api: &Api, subject: &Subject, backup: &str) -> Result<(), DaemonError> {
-    api.delete(subject.target(&["backups", backup])?, &backup_object(subject, backup))
+    api.delete(&subject.target(&["backups", backup])?, &backup_object(subject, backup))
 }
 
 fn backup_object(subject: &Subject, backup: &str) -> String {

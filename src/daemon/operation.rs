@@ -17,7 +17,7 @@ use super::error::{DaemonError, tame};
 use super::http::Method;
 use super::model::or_default;
 use super::subject::Subject;
-use crate::limits::{DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, DAEMON_WAIT_SECONDS};
+use crate::limits::{DAEMON_BUSY_ATTEMPTS_MAX, DAEMON_LISTING_BYTES_MAX, DAEMON_OBJECT_BYTES_MAX, DAEMON_WAIT_SECONDS};
 
 /// Names an operation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +149,11 @@ impl Body {
     }
 }
 
+/// Whether the daemon refuses because something else is under way about the same instance.
+fn is_busy(words: &str) -> bool {
+    words.contains("is busy running")
+}
+
 impl Api {
     /// Sends a request that changes something and waits for its end; newer daemons make some of these asynchronous.
     pub fn change(&self, call: &Call<'_>) -> Result<End, DaemonError> {
@@ -159,14 +164,21 @@ impl Api {
         }
     }
 
-    /// Deletes something and waits for that; what is gone already is no error.
-    pub fn delete(&self, target: Target, object: &str) -> Result<(), DaemonError> {
-        match self.change(&Call::new(Method::Delete, target, object)) {
-            Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => Ok(()),
-            // A deletion that nobody remembers is over; the caller's next listing tells.
-            Ok(end) => end.or_look(object, || Ok(())),
-            Err(DaemonError::NotFound { .. }) => Ok(()),
-            Err(error) => Err(error),
+    /// Deletes something and waits for that; what is gone already is no error. While the daemon is still making what a
+    /// killed run asked for, it refuses, and is asked again.
+    pub fn delete(&self, target: &Target, object: &str) -> Result<(), DaemonError> {
+        let mut left = DAEMON_BUSY_ATTEMPTS_MAX;
+        loop {
+            left -= 1;
+            match self.change(&Call::new(Method::Delete, target.clone(), object)) {
+                Ok(End::Failure(words)) if words.to_lowercase().contains("not found") => return Ok(()),
+                Ok(End::Failure(words)) if left > 0 && is_busy(&words) => self.rest(object)?,
+                // A deletion that nobody remembers is over; the caller's next listing tells.
+                Ok(end) => return end.or_look(object, || Ok(())),
+                Err(DaemonError::NotFound { .. }) => return Ok(()),
+                Err(error) if left > 0 && is_busy(&error.to_string()) => self.rest(object)?,
+                Err(error) => return Err(error),
+            }
         }
     }
 

@@ -32,7 +32,7 @@ pub(super) fn take(api: &Api, subject: &Subject, name: &str, expires_at: Timesta
 
 /// One that is gone already is no error.
 pub(super) fn delete(api: &Api, subject: &Subject, name: &str) -> Result<(), DaemonError> {
-    api.delete(subject.target(&["snapshots", name])?, &object(subject, name))
+    api.delete(&subject.target(&["snapshots", name])?, &object(subject, name))
 }
 
 fn object(subject: &Subject, name: &str) -> String {
