@@ -12,7 +12,7 @@ use crate::check::{CheckLevel, Report, Severity, check};
 use crate::clock::{Clock, Timestamp};
 use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
-use crate::point::Point;
+use crate::point::Verdict;
 use crate::protocol::Reading;
 use crate::prune::{Dealing, MaxUnused, PruneError, prepare, salvage};
 use crate::repo::{Catalog, Commit, Renewal, RepoError, Repository, Session, SessionRecord, Writer, recipe_chunks};
@@ -90,9 +90,12 @@ pub fn repair(
     }
     if !standing.is_empty() && !monitor.stop_requested() {
         let prepared = prepare(repository, MaxUnused::Unlimited, host, monitor)?;
-        let pruned = salvage(prepared, standing.clone(), options.dealing)?;
-        summary.left_packs = pruned.stuck.len();
-        summary.replaced_packs = standing.len().saturating_sub(pruned.stuck.len() + pruned.waiting_for.len());
+        salvage(prepared, standing.clone(), options.dealing)?;
+        for pack in standing {
+            let is_left = repository.has_pack(pack)?;
+            summary.left_packs += usize::from(is_left);
+            summary.replaced_packs += usize::from(!is_left);
+        }
     }
     repository.forget_damage_of_gone_packs()?;
     repository.refresh_index()?;
@@ -126,7 +129,7 @@ pub fn raise_settle(repository: &Repository, seconds: u32, monitor: &dyn Monitor
         let mut is_told = false;
         while repository.read_condemned(id)? != Reading::Gone {
             if !is_told {
-                say("waiting for a prune to end; if none is at work, run `holdall prune` on another host".to_owned());
+                say("waiting for a prune to end; if none is at work, one on another host ends what it left".to_owned());
                 is_told = true;
             }
             if monitor.stop_requested() {
@@ -161,22 +164,26 @@ fn renew_point(
     let repository = writer.repository();
     let catalog = Catalog::read(repository, monitor)?;
     let Some((_, point)) = catalog.points().iter().find(|(id, _)| *id == old) else { return Ok(false) };
+    // What notes say of it has to be repeated, so all of them have to be readable.
+    let leave = |message: String| {
+        monitor.event(Event::Problem(Problem { object: format!("Point {old}"), message }));
+        Ok(false)
+    };
+    match repository.whole_history() {
+        Err(error) if error.is_damage() => return leave(format!("it is left as it is: {error}")),
+        other => drop(other?),
+    }
+    // The point as it was made: whose it counts as is said by notes.
+    let Verdict::Point(made) = repository.read_verdict(old)? else { return Ok(false) };
     let (mut session, session_writer) = writer.open_session(record)?;
     let is_known = recipe_chunks(repository, point)
         .and_then(|chunks| chunks.iter().try_fold(true, |known, chunk| Ok(known && session_writer.knows(*chunk)?)));
     drop(session_writer);
     if !is_known.as_ref().is_ok_and(|known| *known) {
         session.abandon(writer)?;
-        let message = "not all that it needs is sound, so it is left as it is".to_owned();
-        monitor.event(Event::Problem(Problem { object: format!("Point {old}"), message }));
-        return Ok(false);
+        return leave("not all that it needs is sound, so it is left as it is".to_owned());
     }
     let new = session.id();
-    // The point as it was made: whose it counts as is said by notes.
-    let made = match repository.read_verdict(old)? {
-        crate::point::Verdict::Point(made) => *made,
-        crate::point::Verdict::Void => Point::clone(point),
-    };
     Session::flush([&mut session], writer)?;
     if session.commit(writer, &made)? != Commit::Done {
         return Ok(false);

@@ -253,7 +253,7 @@ impl<I: Ids> Prune<I> {
         &self.stuck
     }
 
-    /// Answers [`PruneStep::Condemn`] and tells the id of the new object, and [`PruneStep::Settle`].
+    /// Answers [`PruneStep::Condemn`] and [`PruneStep::Settle`].
     pub fn done(&mut self) {
         self.position += 1;
         self.enter();

@@ -1,9 +1,10 @@
 //! A reader's search for one chunk: it has no session, so a pack may go under its hands, and then it looks again.
 
+use crate::limits::LOOK_AGAIN_MAX;
 use crate::protocol::{Ids, PackOf};
 
 /// The operation that comes next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SearchStep<P> {
     /// No operation: choose a pack by what was seen last ([`Search::chosen`]).
     Choose,
@@ -24,41 +25,25 @@ pub enum SearchStep<P> {
 /// The search for one chunk of a point.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Search<I: Ids> {
-    at: At<PackOf<I>>,
+    next: SearchStep<PackOf<I>>,
     /// Looks that found nothing since a pack was last seen.
     fruitless: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum At<P> {
-    Choose,
-    Fetch(P),
-    Settle,
-    ReadSegments,
-    ListPacks,
-    Found,
-    Missing,
+    /// Packs that were listed and gone when they were to be read. A store that lists what it does not have must not
+    /// keep a reader for ever.
+    gone: usize,
 }
 
 impl<I: Ids> Default for Search<I> {
     /// A search that begins with what was seen before it.
     fn default() -> Self {
-        Self { at: At::Choose, fruitless: 0 }
+        Self { next: SearchStep::Choose, fruitless: 0, gone: 0 }
     }
 }
 
 impl<I: Ids> Search<I> {
     /// The operation that comes next.
     pub fn next(&self) -> SearchStep<PackOf<I>> {
-        match self.at {
-            At::Choose => SearchStep::Choose,
-            At::Fetch(pack) => SearchStep::Fetch(pack),
-            At::Settle => SearchStep::Settle,
-            At::ReadSegments => SearchStep::ReadSegments,
-            At::ListPacks => SearchStep::ListPacks,
-            At::Found => SearchStep::Found,
-            At::Missing => SearchStep::Missing,
-        }
+        self.next
     }
 
     /// Answers [`SearchStep::Choose`]: a pack that was listed and that a segment puts the chunk into, best one that is
@@ -67,30 +52,40 @@ impl<I: Ids> Search<I> {
     /// What was seen before may be old, so a first fruitless choice means to look. What that look misses a copy may
     /// have moved between its two listings, or listings are stale: so it is made again, one settle time later.
     pub fn chosen(&mut self, pack: Option<PackOf<I>>) {
-        self.at = match pack {
+        self.next = match pack {
             Some(pack) => {
                 self.fruitless = 0;
-                At::Fetch(pack)
+                SearchStep::Fetch(pack)
             }
-            None if self.fruitless == 0 => At::ReadSegments,
-            None if self.fruitless == 1 => At::Settle,
-            None => At::Missing,
+            None if self.fruitless == 0 => SearchStep::ReadSegments,
+            None if self.fruitless == 1 => SearchStep::Settle,
+            None => SearchStep::Missing,
         };
     }
 
     /// Answers [`SearchStep::Fetch`]: whether the pack was there. Each time it is not, a prune went on meanwhile.
     pub fn fetched(&mut self, was_there: bool) {
-        self.at = if was_there { At::Found } else { At::ReadSegments };
+        self.gone += usize::from(!was_there);
+        self.next = match was_there {
+            true => SearchStep::Found,
+            false if self.gone > LOOK_AGAIN_MAX => SearchStep::Missing,
+            false => SearchStep::ReadSegments,
+        };
+    }
+
+    /// Answers [`SearchStep::Fetch`] where the pack is there and does not hold what it should. It is not chosen again.
+    pub fn unsound(&mut self) {
+        self.next = SearchStep::Choose;
     }
 
     /// Answers [`SearchStep::Settle`], [`SearchStep::ReadSegments`] and [`SearchStep::ListPacks`].
     pub fn done(&mut self) {
-        self.at = match self.at {
-            At::Settle => At::ReadSegments,
-            At::ReadSegments => At::ListPacks,
-            At::ListPacks => {
+        self.next = match self.next {
+            SearchStep::Settle => SearchStep::ReadSegments,
+            SearchStep::ReadSegments => SearchStep::ListPacks,
+            SearchStep::ListPacks => {
                 self.fruitless += 1;
-                At::Choose
+                SearchStep::Choose
             }
             other => other,
         };

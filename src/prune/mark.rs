@@ -181,7 +181,7 @@ impl<'r> Marker<'r> {
                     return Err(error);
                 }
                 // Forgotten meanwhile, and another prune was fast.
-                Err(_) if self.repository.store_lacks_point(id)? => {}
+                Err(_) if !self.repository.has_verdict(id)? => {}
                 Err(error) => {
                     let object = format!("The recipe of {} of {} ({})", point.source, point.started, id.short());
                     return Ok(Some(Unknown { object, reason: error.to_string() }));

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
-use crate::protocol::{Ending, Prune, PruneStep, Standing};
+use crate::pack::Directory;
+use crate::protocol::{Ending, Prune, PruneStep, Standing, Survey};
 use crate::prune::copy::{Listed, Places, for_each_pack};
 use crate::prune::mark::{Marker, Marks, Unknown};
 use crate::prune::sessions::{OpenSession, examine, standing, sweep_beats};
@@ -151,7 +152,7 @@ fn pack_uses(
     let mut uses = Vec::with_capacity(listed.packs.len());
     let mut unsound = Vec::new();
     let mut named = HashSet::new();
-    let mut add = |pack: PackId, bytes: u64, directory: &crate::pack::Directory, used_bytes: u64| {
+    let mut add = |pack: PackId, bytes: u64, directory: &Directory, used_bytes: u64| {
         let soundness = if listed.unsound.contains(&pack) { Soundness::Damaged } else { Soundness::Sound };
         let (is_fresh, age) = of_run(&directory.run);
         let age = age.map_or(u64::MAX, Timestamp::as_micros);
@@ -172,7 +173,7 @@ fn pack_uses(
     }
     for (id, reason) in &unreadable {
         let object = format!("Index segment {id}");
-        let message = format!("{reason}; packs that only it names are left alone until `holdall repair`");
+        let message = format!("{reason}; packs that only it names are left alone until it is repaired");
         monitor.event(Event::Problem(Problem { object, message }));
     }
     if unreadable.is_empty() {
@@ -182,7 +183,7 @@ fn pack_uses(
                 Ok(directory) => add(*pack, *bytes, &directory, 0),
                 Err(RepoError::Gone { .. }) => {}
                 Err(error) if error.is_damage() => {
-                    let message = format!("no segment names it, and {error}; it is left alone until `holdall repair`");
+                    let message = format!("no segment names it, and {error}; it is left alone");
                     monitor.event(Event::Problem(Problem { object: format!("Pack {pack}"), message }));
                 }
                 Err(error) => return Err(error),
@@ -199,17 +200,20 @@ pub fn prune(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneE
     let mut work = Work { repository, monitor, host, dealing, marker, summary, sizes: BTreeMap::new() };
     let dead: BTreeSet<PackId> = plan.dead.iter().copied().collect();
     let all = || plan.dead.iter().chain(&plan.repack).copied().collect();
-    if plan.repack.is_empty() {
+    if plan.is_empty() && !work.is_something_left()? {
+        // Settle times are waited for nothing then.
+    } else if plan.repack.is_empty() {
         work.condemn(dead)?;
     } else {
-        match work.copy_first(&plan.repack, &dead) {
+        let writer = work.writer()?;
+        match work.copy_first(&writer, &plan.repack, &dead) {
             Ok(()) if !monitor.stop_requested() => work.condemn(all())?,
             Ok(()) => {}
-            // What is wholly unused makes the room.
+            // What is wholly unused makes the room, and so does what was copied in vain.
             Err(error) if error.is_full() && !dead.is_empty() => {
-                work.condemn(dead)?;
+                work.condemn(dead.into_iter().chain(writer.left_packs()?).collect())?;
                 if work.may_go_on() {
-                    work.copy_first(&plan.repack, &BTreeSet::new())?;
+                    work.copy_first(&work.writer()?, &plan.repack, &BTreeSet::new())?;
                     work.condemn(plan.repack.iter().copied().collect())?;
                 }
             }
@@ -252,13 +256,18 @@ impl<'r> Work<'r> {
         self.summary.waiting_for.is_empty() && !self.summary.is_stopped && !self.monitor.stop_requested()
     }
 
+    /// Whether other prunes or writers left something that only a prune ends.
+    fn is_something_left(&self) -> Result<bool, RepoError> {
+        Ok(!self.repository.list_condemned()?.is_empty() || !self.repository.list_sessions()?.is_empty())
+    }
+
     fn writer(&self) -> Result<Writer<'r>, RepoError> {
         Ok(Writer::new(self.repository, RunId::random()?))
     }
 
     /// Copies what is in use in these packs before they are condemned, so that writers which begin meanwhile find the
     /// copies.
-    fn copy_first(&mut self, packs: &[PackId], dead: &BTreeSet<PackId>) -> Result<(), RepoError> {
+    fn copy_first(&mut self, writer: &Writer<'_>, packs: &[PackId], dead: &BTreeSet<PackId>) -> Result<(), RepoError> {
         let listed = Listed::read(self.repository)?;
         let going: HashSet<&PackId> = packs.iter().chain(dead).collect();
         let stays =
@@ -267,12 +276,11 @@ impl<'r> Work<'r> {
         places.keep(self.repository, self.monitor, stays)?;
         let object = "packing anew".to_owned();
         self.monitor.event(Event::Started { object: object.clone(), bytes: Some(self.summary.plan.repack_bytes) });
-        let writer = self.writer()?;
         let mut reader = Reader::new(self.repository)?;
         let mut left: Vec<(PackId, u64)> =
             packs.iter().filter_map(|pack| Some((*pack, *listed.packs.get(pack)?))).collect();
         while !left.is_empty() && !self.monitor.stop_requested() {
-            let (copied, unreadable) = places.copy(&mut reader, &writer, self.monitor, left.iter().copied())?;
+            let (copied, unreadable) = places.copy(&mut reader, writer, self.monitor, left.iter().copied())?;
             writer.name_packs()?;
             left.retain(|(pack, _)| !copied.contains(pack) && !unreadable.contains(pack));
         }
@@ -424,33 +432,27 @@ impl<'r> Work<'r> {
                 steps.looked(id, standing);
                 return Ok(true);
             }
+            // To examine one writes to the store, so it is not done as often as looked.
+            if told.is_some_and(|told| told.elapsed() < TELL_EVERY) && !self.monitor.stop_requested() {
+                std::thread::sleep(LOOK_EVERY);
+                continue;
+            }
             let session = examine(self.repository, id)?;
             if self.dealing == Dealing::Now || session.is_suspect(&self.host) {
                 self.summary.fenced.push(session);
                 steps.fence();
                 return Ok(true);
             }
-            if self.dealing == Dealing::Leave {
+            if self.dealing == Dealing::Leave || self.monitor.stop_requested() {
                 self.summary.waiting_for.push(session);
                 return Ok(false);
             }
-            if told.is_none_or(|told| told.elapsed() > TELL_EVERY) {
-                told = Some(Instant::now());
-                self.monitor.event(Event::Said { object: "prune".to_owned(), message: waits_for(&session) });
-            }
-            if self.monitor.stop_requested() {
-                self.summary.waiting_for.push(session);
-                return Ok(false);
-            }
-            std::thread::sleep(LOOK_EVERY);
+            told = Some(Instant::now());
+            self.monitor.event(Event::Said { object: "prune".to_owned(), message: waits_for(&session) });
         }
     }
 
-    fn survey(
-        &self,
-        steps: &Prune<Stored>,
-        look: &mut Look,
-    ) -> Result<crate::protocol::Survey<BTreeSet<PackId>>, RepoError> {
+    fn survey(&self, steps: &Prune<Stored>, look: &mut Look) -> Result<Survey<BTreeSet<PackId>>, RepoError> {
         let mut places = Places::new(&self.marker.in_use);
         places.keep(self.repository, self.monitor, |pack| steps.keeps(*pack))?;
         let survey = places.survey(self.repository, self.monitor, &look.victims(steps))?;
@@ -513,11 +515,9 @@ impl Look {
 
 fn waits_for(session: &OpenSession) -> String {
     match &session.record {
-        Some(record) => format!(
-            "waiting for the backup of process {} on {}, begun {}; --now ends it, --no-wait leaves the rest to the \
-             next prune",
-            record.process, record.host, record.started
-        ),
-        None => format!("waiting for session {}, which cannot be read; --now ends it", session.id.short()),
+        Some(record) => {
+            format!("waiting for the backup of process {} on {}, begun {}", record.process, record.host, record.started)
+        }
+        None => format!("waiting for session {}, which cannot be read", session.id.short()),
     }
 }

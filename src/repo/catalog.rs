@@ -255,11 +255,6 @@ impl Repository {
         Ok(self.store().stat(&layout::point(id))?.is_some())
     }
 
-    /// Whether nothing stands under a point's name: it was forgotten.
-    pub fn store_lacks_point(&self, id: PointId) -> Result<bool, RepoError> {
-        Ok(!self.has_verdict(id)?)
-    }
-
     /// Stores a verdict about an attempt, if there is none.
     pub fn put_verdict(&self, id: PointId, verdict: &Verdict) -> Result<Put, RepoError> {
         let sealed = self.seal_verdict(id, verdict)?;

@@ -6,6 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::crypto::FrameOpener;
 use crate::id::{ChunkId, ID_BYTES, PackId, SegmentId};
@@ -13,8 +14,9 @@ use crate::index::memory::MemoryIndex;
 use crate::index::{Fact, Index};
 use crate::limits::RESTORE_WINDOW_BYTES;
 use crate::pack::{self, Location};
+use crate::protocol::{Search, SearchStep};
 use crate::recipe::ChunkRef;
-use crate::repo::{PackBytes, RepoError, Repository, View, layout};
+use crate::repo::{PackBytes, RepoError, Repository, Stored, View, layout};
 
 /// Reads chunks of one repository.
 pub struct Reader<'r> {
@@ -26,6 +28,8 @@ pub struct Reader<'r> {
     unnamed: Option<MemoryIndex>,
     /// Places that turned out not to hold what they should: whole frames, and single chunks.
     unsound: HashSet<(Option<ChunkId>, Fact)>,
+    /// Whether a settle time was waited for something that was not found.
+    has_settled: bool,
 }
 
 /// A frame in memory, and when it was last used.
@@ -70,7 +74,7 @@ impl<'r> Reader<'r> {
         repository.read_keys()?;
         let view = View::for_reading(repository)?;
         let (openers, frames, unsound) = (HashMap::new(), FrameCache::default(), HashSet::new());
-        Ok(Self { repository, view, openers, frames, unnamed: None, unsound })
+        Ok(Self { repository, view, openers, frames, unnamed: None, unsound, has_settled: false })
     }
 
     /// The plain bytes of a chunk.
@@ -83,23 +87,23 @@ impl<'r> Reader<'r> {
     /// The decoded frame that holds a chunk, which stood at `fact` when it was looked up, and where in it the chunk's
     /// bytes are, which have been compared with its id.
     pub fn frame_of(&mut self, chunk: ChunkRef, fact: Fact) -> Result<(Fact, Arc<Vec<u8>>), RepoError> {
-        let (mut fact, mut has_looked_again) = (fact, false);
+        let mut search = Search::default();
+        search.chosen(Some(fact.pack));
+        let (mut fact, mut failure) = (fact, RepoError::MissingChunk { chunk: chunk.id });
         loop {
-            let failure = match self.sound_frame(chunk.id, fact) {
+            match self.sound_frame(chunk.id, fact) {
                 Ok(frame) => return Ok((fact, frame)),
-                Err(RepoError::Gone { .. }) if !has_looked_again => {
-                    has_looked_again = true;
-                    self.look_again()?;
-                    fact = self.place(chunk)?;
-                    continue;
+                Err(RepoError::Gone { .. }) => search.fetched(false),
+                Err(error) if error.is_damage() => {
+                    failure = error;
+                    search.unsound();
                 }
-                Err(error) if error.is_damage() => error,
                 Err(error) => return Err(error),
-            };
-            fact = match self.place(chunk) {
-                Err(RepoError::MissingChunk { .. }) => return Err(failure),
-                other => other?,
-            };
+            }
+            match self.search(chunk, &mut search)? {
+                Some(found) => fact = found,
+                None => return Err(failure),
+            }
         }
     }
 
@@ -138,23 +142,48 @@ impl<'r> Reader<'r> {
     }
 
     /// Where a chunk is to be read from.
-    ///
-    /// What the index does not know is looked up again, and then in the packs that no segment names: a segment that was
-    /// lost must not cost a restore.
     pub fn place(&mut self, chunk: ChunkRef) -> Result<Fact, RepoError> {
-        if let Some(fact) = self.find(chunk)? {
-            return Ok(fact);
-        }
-        self.look_again()?;
-        if let Some(fact) = self.find(chunk)? {
-            return Ok(fact);
+        self.search(chunk, &mut Search::default())?.ok_or(RepoError::MissingChunk { chunk: chunk.id })
+    }
+
+    /// The next place of a chunk that is worth trying. What no listed pack holds that a segment names is looked for in
+    /// the packs that none names: a segment that was lost must not cost a restore.
+    fn search(&mut self, chunk: ChunkRef, search: &mut Search<Stored>) -> Result<Option<Fact>, RepoError> {
+        loop {
+            match search.next() {
+                SearchStep::Choose => {
+                    let found = self.find(chunk)?;
+                    search.chosen(found.map(|fact| fact.pack));
+                    if found.is_some() {
+                        return Ok(found);
+                    }
+                }
+                SearchStep::Settle => {
+                    // Once is enough to tell damage from an old listing; a damaged repository lacks many chunks.
+                    if !std::mem::replace(&mut self.has_settled, true) {
+                        let seconds = self.repository.config().settle_seconds;
+                        std::thread::sleep(Duration::from_secs(seconds.into()));
+                    }
+                    search.done();
+                }
+                SearchStep::ReadSegments => {
+                    self.repository.refresh_index()?;
+                    search.done();
+                }
+                SearchStep::ListPacks => {
+                    self.view = View::for_reading(self.repository)?;
+                    search.done();
+                }
+                SearchStep::Missing | SearchStep::Found | SearchStep::Fetch(_) => break,
+            }
         }
         if self.unnamed.is_none() {
             let found = MemoryIndex::new();
             found.absorb(SegmentId::from_bytes([0; ID_BYTES]), &self.repository.unnamed_packs()?.0)?;
             self.unnamed = Some(found);
+            return self.find(chunk);
         }
-        self.find(chunk)?.ok_or(RepoError::MissingChunk { chunk: chunk.id })
+        Ok(None)
     }
 
     fn find(&self, chunk: ChunkRef) -> Result<Option<Fact>, RepoError> {
@@ -167,12 +196,6 @@ impl<'r> Reader<'r> {
             fact.at.len == chunk.len && !places.iter().any(|place| self.unsound.contains(place))
         });
         Ok(self.view.best(&facts).copied())
-    }
-
-    fn look_again(&mut self) -> Result<(), RepoError> {
-        self.repository.refresh_index()?;
-        self.view = View::for_reading(self.repository)?;
-        Ok(())
     }
 
     /// A decoded frame.

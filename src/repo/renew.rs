@@ -29,7 +29,11 @@ impl Repository {
         }
         if directory == layout::INDEX {
             let Some(id) = layout::parse_id(&name, SegmentId::from_bytes) else { return Ok(Renewal::Left) };
-            let segment = self.read_segment(id)?;
+            let segment = match self.read_segment(id) {
+                // A prune has merged it meanwhile.
+                Err(RepoError::Gone { .. }) => return Ok(Renewal::Left),
+                other => other?,
+            };
             let new = self.put_segment(&segment)?;
             self.index().absorb(new, &segment)?;
             self.remove_segment(id)?;
@@ -39,7 +43,7 @@ impl Repository {
         if directory == layout::NOTES {
             let Some(id) = layout::parse_id(&name, NoteId::from_bytes) else { return Ok(Renewal::Left) };
             // One that another supersedes says nothing any more, and must not begin to.
-            let Some((_, mut note)) = self.notes()?.into_iter().find(|(counting, _)| *counting == id) else {
+            let Some((_, mut note)) = self.readable_notes()?.into_iter().find(|(counting, _)| *counting == id) else {
                 return Ok(Renewal::Left);
             };
             note.supersedes.push(id);

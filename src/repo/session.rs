@@ -4,7 +4,7 @@
 //! anything is looked up, the point is created if absent and that is the only commit, and the announcement is removed
 //! last. Dropping a session leaves it for the next prune to end.
 
-use crate::id::{PointId, RunId};
+use crate::id::{PackId, PointId, RunId};
 use crate::point::{Point, Verdict};
 use crate::protocol::{Attempt, Creation, Writer as Steps, WriterStep};
 use crate::repo::{RepoError, Repository, SessionRecord, Stored, View, Writer, layout};
@@ -51,10 +51,6 @@ impl Session {
     pub(super) fn announce(repository: &Repository, record: &SessionRecord) -> Result<Announced, RepoError> {
         let mut session = Self { id: PointId::random()?, steps: Steps::default() };
         let sealed = repository.seal_session(session.id, record)?;
-        // Whatever comes first is done first, so that an order which announces later shows in a recorded run.
-        while session.steps.next() != WriterStep::Announce {
-            session.look_once(repository, &mut Vec::new())?;
-        }
         repository.put_new(&layout::session(session.id), &sealed)?;
         session.steps.done();
         Ok(Announced(session))
@@ -67,11 +63,7 @@ impl Session {
     }
 
     /// One operation of W2 and W3. Returns whether there was one to do.
-    fn look_once(
-        &mut self,
-        repository: &Repository,
-        listed: &mut Vec<(crate::id::PackId, u64)>,
-    ) -> Result<bool, RepoError> {
+    fn look_once(&mut self, repository: &Repository, listed: &mut Vec<(PackId, u64)>) -> Result<bool, RepoError> {
         match self.steps.next() {
             WriterStep::ListCondemned => self.steps.condemned_listed(repository.list_condemned()?),
             WriterStep::ReadCondemned(id) => self.steps.condemned_read(id, &repository.read_condemned(id)?),

@@ -185,6 +185,15 @@ impl<'r> Writer<'r> {
         self.shared.lock().is_ok_and(|shared| shared.storing.is_some() || !shared.stored.is_empty())
     }
 
+    /// The packs that this writer stored and no segment names. Once it failed, nobody refers to them.
+    pub fn left_packs(&self) -> Result<Vec<PackId>, RepoError> {
+        let storing = self.shared.lock().map_err(|_| RepoError::WriterBroken)?.storing.take();
+        // Whatever came of it stands in the store or does not.
+        let _ = storing.map(JoinHandle::join);
+        let unnamed = self.repository.unnamed_packs()?.0.packs.into_iter();
+        Ok(unnamed.filter(|pack| pack.directory.run == self.run).map(|pack| pack.id).collect())
+    }
+
     /// Bytes of all packs stored so far, without their parity.
     pub fn stored_bytes(&self) -> u64 {
         self.shared.lock().map_or(0, |shared| shared.stored_bytes)

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 use holdall::backup::{Host, ImportError, ImportRequest, NoHostHooks, Run, Summary, import};
+use holdall::check::{CheckLevel, check};
 use holdall::clock::{FixedClock, Timestamp};
 use holdall::crypto::{KeyFile, SlotKey, Unlock};
 use holdall::id::PointId;
@@ -54,10 +55,27 @@ pub fn import_bytes(
 ) -> Result<Summary, ImportError> {
     let clock = clock();
     let mut run = Run::begin(repository, &Silent, &clock, "test-host").unwrap();
-    let source = source.map(|source| source.parse::<Selector>().unwrap());
-    let label = "the test's bytes".to_owned();
-    import(&mut run, ImportRequest { label, input: &mut bytes, bytes: None, source, server: "host".to_owned() })?;
+    feed_bytes(&mut run, &mut bytes, source)?;
     Ok(run.finish().unwrap())
+}
+
+/// Imports into a run that goes on.
+pub fn feed_bytes(run: &mut Run<'_>, input: &mut (dyn Read + Send), source: Option<&str>) -> Result<(), ImportError> {
+    let source = source.map(|source| source.parse::<Selector>().unwrap());
+    let (label, server) = ("the test's bytes".to_owned(), "host".to_owned());
+    import(run, ImportRequest { label, input, bytes: None, source, server })
+}
+
+/// The repository holds these points, byte for byte, and nothing is wrong with it.
+pub fn assert_holds(repository: &Repository, expected: &[(&str, &[u8])]) {
+    let found = points(repository);
+    assert_eq!(found.len(), expected.len());
+    for (name, bytes) in expected {
+        let (_, point) = found.iter().find(|(_, point)| point.source.name == *name).expect("a point of this name");
+        assert!(export_bytes(repository, point) == *bytes, "{name}");
+    }
+    let report = check(repository, CheckLevel::ReadData, &Silent).unwrap();
+    assert!(report.is_clean() && report.unnamed_packs == 0, "{:?}, {}", report.findings, report.unnamed_packs);
 }
 
 pub fn points(repository: &Repository) -> Vec<(PointId, Point)> {

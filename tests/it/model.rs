@@ -279,7 +279,6 @@ impl World {
     fn prune_beside_an_import(&mut self) {
         self.open();
         let (name, stream) = self.next_stream();
-        let (_, other) = self.next_stream();
         let at_work = self.handles.pop().unwrap();
         let clock = clock();
         let mut run = Run::begin(&at_work.repository, &Silent, &clock, "test-host").unwrap();
@@ -294,7 +293,6 @@ impl World {
         let made = summary.made.len() == 1;
         assert!(made || summary.failed.len() == 1);
         self.history.push(format!("... made {made}"));
-        drop(other);
         if made {
             self.report(std::iter::once(name));
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdall::check::{CheckLevel, check};
+use holdall::check::CheckLevel;
 use holdall::id::PackId;
 use holdall::monitor::Silent;
 use holdall::pack::PackKind;
@@ -11,7 +11,9 @@ use holdall::repair::{RepairOptions, Summary, raise_settle, repair};
 use holdall::repo::{Parity, Repository};
 use holdall::store::{MemoryStore, Name, Store};
 
-use crate::fixture::{clock, export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise};
+use crate::fixture::{
+    assert_holds, clock, export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise,
+};
 
 fn mend(repository: &Repository, no_prune_runs: bool) -> Summary {
     let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs };
@@ -24,17 +26,6 @@ fn objects(store: &MemoryStore, kind: &str) -> Vec<Name> {
 
 fn flip(store: &MemoryStore, name: &Name, at: usize) {
     assert!(store.damage(name, |bytes| bytes[at] ^= 0x10), "{name} is there");
-}
-
-fn assert_sound(repository: &Repository, expected: &[(&str, &[u8])]) {
-    let found = points(repository);
-    assert_eq!(found.len(), expected.len());
-    for (name, bytes) in expected {
-        let (_, point) = found.iter().find(|(_, point)| point.source.name == *name).expect("a point of this name");
-        assert!(export_bytes(repository, point) == *bytes, "{name}");
-    }
-    let report = check(repository, CheckLevel::ReadData, &Silent).unwrap();
-    assert!(report.is_clean() && report.unnamed_packs == 0, "{:?}", report.findings);
 }
 
 #[test]
@@ -88,7 +79,7 @@ fn lost_segments_are_made_again_from_the_packs() {
     let repository = reopen(Arc::<MemoryStore>::clone(&store));
     let summary = mend(&repository, false);
     assert!(summary.named_packs == 4 && summary.removed_objects == 1 && summary.left.is_clean(), "{summary:?}");
-    assert_sound(&reopen(store), &[("one", &one), ("other", &other)]);
+    assert_holds(&reopen(store), &[("one", &one), ("other", &other)]);
 }
 
 #[test]
@@ -104,7 +95,7 @@ fn a_damaged_pack_is_replaced_with_the_help_of_its_parity() {
     let summary = mend(&repository, false);
     assert!(summary.replaced_packs == 2 && summary.left.is_clean(), "{summary:?}");
     assert!(objects(&store, "packs").iter().all(|name| !packs.contains(name)));
-    assert_sound(&reopen(Arc::<MemoryStore>::clone(&store)), &[("x", &bytes)]);
+    assert_holds(&reopen(Arc::<MemoryStore>::clone(&store)), &[("x", &bytes)]);
     // Nothing is marked any more, so nothing is stored again.
     let made = import_bytes(&reopen(store), &bytes[..], Some("file:y")).unwrap().made.remove(0);
     assert_eq!(made.statistics.new_chunks, 0);
@@ -152,7 +143,7 @@ fn a_condemned_object_that_cannot_be_read_goes_only_if_a_person_says_so() {
     assert_eq!(mend(&repository, false).removed_objects, 0);
     let summary = mend(&repository, true);
     assert!(summary.removed_objects == 1 && summary.left.is_clean(), "{summary:?}");
-    assert_sound(&repository, &[("x", &bytes)]);
+    assert_holds(&repository, &[("x", &bytes)]);
 }
 
 #[test]

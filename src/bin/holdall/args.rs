@@ -435,7 +435,8 @@ pub enum Part {
 /// Reads what `--read-data` takes.
 fn parse_part(text: &str) -> Result<Part, String> {
     if !text.ends_with('%') {
-        return parse_age(text).map(|period| Part::Some(Share::Within(period)));
+        let wrong = |_| format!("{text:?} is neither a share like 5% nor a time like 30d");
+        return parse_age(text).map(|period| Part::Some(Share::Within(period))).map_err(wrong);
     }
     Ok(match parse_permille(text)? {
         1000 => Part::All,
@@ -575,7 +576,8 @@ fn parse_max_unused(text: &str) -> Result<MaxUnused, String> {
     if text.ends_with('%') {
         parse_permille(text).map(MaxUnused::Permille)
     } else {
-        parse_size(text).map(MaxUnused::Bytes)
+        let wrong = |_| format!("{text:?} is no limit: use a share like 5%, a size like 2GiB, or unlimited");
+        parse_size(text).map(MaxUnused::Bytes).map_err(wrong)
     }
 }
 

@@ -514,8 +514,9 @@ impl From<PruneError> for CliError {
         let line = one_line(&error);
         match error {
             PruneError::Repository(error) => error.into(),
-            PruneError::UnknownUse { .. } => Self::new(Code::Damage, line)
-                .hint("`holdall check` tells more; `holdall repair` mends what can be mended"),
+            PruneError::UnknownUse { .. } => Self::new(Code::Damage, line).hint(
+                "`holdall repair` mends what can be mended, `holdall forget ID --damaged` drops a point that cannot be",
+            ),
             PruneError::UnreadableCondemned { .. } => Self::new(Code::Damage, line)
                 .hint("make sure that no prune runs on any host, then run `holdall repair`"),
         }

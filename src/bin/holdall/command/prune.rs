@@ -41,6 +41,10 @@ pub fn run(args: &Prune, settings: &Settings, output: &Output) -> Result<(), Cli
 }
 
 fn planned(plan: &Plan) -> String {
+    if plan.is_empty() {
+        let (left, all) = (size(plan.left_bytes), size(plan.total_bytes));
+        return format!("Nothing would be freed: {left} of {all} are unused");
+    }
     let (dead, half) = (count(plan.dead.len() as u64, "pack"), count(plan.repack.len() as u64, "pack"));
     let after = plan.total_bytes - plan.dead_bytes - plan.repack_bytes + plan.copied_bytes;
     format!(
@@ -55,6 +59,10 @@ fn planned(plan: &Plan) -> String {
 }
 
 fn pruned(summary: &Summary) -> String {
+    if summary.deleted_packs == 0 && summary.plan.is_empty() {
+        let (left, all) = (size(summary.plan.left_bytes), size(summary.plan.total_bytes));
+        return format!("Nothing to free: {left} of {all} are unused");
+    }
     let packs = count(summary.deleted_packs as u64, "pack");
     let freed = summary.deleted_bytes.saturating_sub(summary.copied_bytes);
     let copied = match summary.copied_bytes {
