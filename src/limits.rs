@@ -183,6 +183,8 @@ pub const DIFF_UNORDERED_MEMBERS_MAX: usize = 1 << 20;
 pub const LINK_ROUNDS_MAX: usize = 8;
 /// The most directories on the way to a file that is extracted: each is open meanwhile.
 pub const EXTRACT_DEPTH_MAX: usize = 512;
+/// Chunks that a set of chunks collects before it sorts them in: 12 MiB.
+pub const CHUNK_SET_PENDING_MAX: usize = 1 << 20;
 /// RocksDB's block cache in bytes.
 pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.

@@ -4,7 +4,8 @@ use crate::check::{Checker, Severity};
 use crate::id::PackId;
 use crate::monitor::Event;
 use crate::pack::{self, ParityError, Segment, SegmentPack};
-use crate::repo::{PackBytes, RepoError, cut_chunk, frame_in};
+use crate::recipe::ChunkRef;
+use crate::repo::{ChunkSet, PackBytes, RepoError, cut_chunk, frame_in};
 
 impl Checker<'_> {
     /// Every pack that a segment names stands there with the size that it should have; every other has a directory.
@@ -34,8 +35,8 @@ impl Checker<'_> {
     /// Packs that are not there and that points would need which lack something.
     pub(super) fn missing(&mut self) {
         for pack in std::mem::take(&mut self.absent) {
-            let users = self.users.get(&pack).into_iter().flatten();
-            let affected: Vec<String> = users.filter(|user| self.incomplete.contains(*user)).cloned().collect();
+            let users = self.users_of(&pack).into_iter();
+            let affected: Vec<String> = users.filter(|user| self.incomplete.contains(user)).collect();
             if !affected.is_empty() {
                 let message = "it is missing from the store".to_owned();
                 self.find(Severity::Damage, &format!("Pack {pack}"), message, affected);
@@ -57,7 +58,7 @@ impl Checker<'_> {
     fn lost_pack(&mut self, pack: PackId, message: String) {
         self.report.damaged_packs.insert(pack);
         self.lost.insert(pack);
-        let affected = self.users.get(&pack).cloned().unwrap_or_default();
+        let affected = self.users_of(&pack);
         let severity = if affected.is_empty() { Severity::Degraded } else { Severity::Damage };
         self.find(severity, &format!("Pack {pack}"), message, affected);
     }
@@ -78,19 +79,41 @@ impl Checker<'_> {
         }
     }
 
-    /// Reads packs whole.
+    /// Learns from the segments which chunks are in packs that stand in the store and that can be read.
+    pub(super) fn sound_chunks(&mut self) -> Result<(), RepoError> {
+        let mut sound = ChunkSet::default();
+        self.each_segment(|checker, segment| {
+            let is_sound = |pack: &PackId| checker.view.holds(pack) && !checker.lost.contains(pack);
+            for pack in segment.packs.iter().filter(|pack| is_sound(&pack.id)) {
+                pack.directory.chunks().for_each(|chunk| sound.add(&ChunkRef { id: chunk.id, len: chunk.len }));
+            }
+            Ok(())
+        })?;
+        sound.order();
+        self.sound = sound;
+        Ok(())
+    }
+
+    /// Reads packs whole: the directory says what its segment says, every frame opens, every chunk is itself.
     pub(super) fn read_packs(&mut self, is_chosen: impl Fn(&PackId) -> bool) -> Result<(), RepoError> {
-        for id in self.repository.list_segments()? {
-            let segment = match self.repository.read_segment(id) {
-                Ok(segment) => segment,
-                // Told already, with the other small objects.
-                Err(RepoError::Gone { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            self.read_packs_of(&segment, &is_chosen)?;
-        }
+        self.each_segment(|checker, segment| checker.read_packs_of(segment, &is_chosen))?;
         let (unnamed, _) = self.repository.unnamed_packs()?;
         self.read_packs_of(&unnamed, &is_chosen)
+    }
+
+    /// Every segment that can be read; the others are told with the small objects.
+    fn each_segment(
+        &mut self,
+        mut each: impl FnMut(&mut Self, &Segment) -> Result<(), RepoError>,
+    ) -> Result<(), RepoError> {
+        for id in self.repository.list_segments()? {
+            match self.repository.read_segment(id) {
+                Ok(segment) => each(self, &segment)?,
+                Err(RepoError::Gone { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn read_packs_of(&mut self, segment: &Segment, is_chosen: impl Fn(&PackId) -> bool) -> Result<(), RepoError> {

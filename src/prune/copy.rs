@@ -7,8 +7,8 @@ use crate::limits::PACK_BYTES_TARGET;
 use crate::monitor::{Event, Monitor};
 use crate::pack::{Directory, SegmentPack};
 use crate::protocol::Survey;
-use crate::prune::mark::{InUse, Marks};
-use crate::repo::{Reader, RepoError, Repository, Writer, cut_chunk};
+use crate::prune::mark::Marks;
+use crate::repo::{ChunkSet, Reader, RepoError, Repository, Writer, cut_chunk};
 
 /// Copies are named, and what they were copied from deleted, after so many bytes, so that not much more room is taken
 /// than becomes free.
@@ -56,18 +56,18 @@ pub(super) fn for_each_pack(
 
 /// Where the chunks in use stand, for one look at the store.
 pub(super) struct Places<'u> {
-    in_use: &'u InUse,
+    in_use: &'u ChunkSet,
     /// Chunks that a pack holds which stays, or that were copied.
     kept: Marks,
 }
 
 impl<'u> Places<'u> {
-    pub(super) fn new(in_use: &'u InUse) -> Self {
+    pub(super) fn new(in_use: &'u ChunkSet) -> Self {
         Self { in_use, kept: Marks::new(in_use) }
     }
 
     /// The same places once more, from what [`Self::into_kept`] gave; the set of chunks in use has not changed.
-    pub(super) fn with(in_use: &'u InUse, kept: Marks) -> Self {
+    pub(super) fn with(in_use: &'u ChunkSet, kept: Marks) -> Self {
         Self { in_use, kept }
     }
 

@@ -6,6 +6,7 @@
 
 mod beat;
 mod catalog;
+mod chunkset;
 mod config;
 mod coverage;
 mod error;
@@ -28,6 +29,7 @@ mod view;
 mod writer;
 
 pub use catalog::{Catalog, FindError, ParsePointError, PointSpec};
+pub use chunkset::{ChunkKey, ChunkSet};
 pub use config::{Config, Parity, SETTLE_SECONDS_MAX};
 pub use error::RepoError;
 pub use history::History;
