@@ -65,6 +65,13 @@ pub enum StreamForm {
     SplitImage,
 }
 
+impl StreamForm {
+    /// Whether it is an archive of members, so that some of them can be left out.
+    pub fn is_archive(self) -> bool {
+        matches!(self, Self::Export { .. })
+    }
+}
+
 /// How a stream arrived that is stored in another form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {

@@ -22,6 +22,11 @@ impl Rows {
         Self { chunks: content.table.iter().copied().collect(), undecoded: Vec::new(), left: content.stream_len }
     }
 
+    /// Bytes of the stream that no row has covered yet.
+    pub fn left(&self) -> u64 {
+        self.left
+    }
+
     /// The next row; `None` after the last.
     pub fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<TableRow>, RepoError> {
         while self.undecoded.len() < TableRow::ENCODED_BYTES_MAX {

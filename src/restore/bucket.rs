@@ -46,8 +46,7 @@ pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restore
              has the ones that were backed up"
         )
     });
-    let (project, name) = (project.to_owned(), name.to_owned());
-    Ok(Restored { project, name, bytes, replaced: false, remarks: remarks.collect() })
+    Ok(job.restored(project, name, bytes, remarks.collect()))
 }
 
 /// The daemon must take buckets, and it fills one through its own address for their users.

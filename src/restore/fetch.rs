@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use rayon::prelude::*;
@@ -14,9 +15,10 @@ use xxhash_rust::xxh3::Xxh3;
 
 use crate::limits::{KIB, RESTORE_BATCH_BYTES, RESTORE_BATCH_STEPS_MAX};
 use crate::monitor::{Event, Monitor};
-use crate::point::Content;
+use crate::point::{Content, Point};
 use crate::recipe::{ChunkRef, RecipeHasher};
 use crate::repo::{self, Fact, Reader, RepoError, Repository};
+use crate::restore::around::Around;
 use crate::restore::steps::{FetchError, Planned, Steps};
 use crate::rewrite::stream::Rewriter;
 
@@ -41,9 +43,32 @@ pub fn write_stream(
     out: &mut dyn Write,
     monitor: &dyn Monitor,
 ) -> Result<u64, FetchError> {
-    let mut output = Output { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 };
-    write_pieces(repository, content, None, &mut output, monitor)?;
+    let mut output = Output::new(out);
+    write_pieces(repository, Steps::new(content, None, None), &mut output, monitor)?;
     output.finish(content)
+}
+
+/// The same around what is lost. Every hole is told and counted; where there is none, the digest of the stream is
+/// compared.
+pub(super) fn write_around(
+    repository: &Repository,
+    point: &Point,
+    rewriter: Option<Rewriter>,
+    holes: &AtomicU64,
+    out: &mut dyn Write,
+    monitor: &dyn Monitor,
+) -> Result<u64, FetchError> {
+    let mut output = Output::new(out);
+    let is_rewritten = rewriter.is_some();
+    // A daemon may have refused the same before.
+    holes.store(0, Ordering::SeqCst);
+    let around = Around::new(point.form.is_archive(), monitor, holes);
+    write_pieces(repository, Steps::new(&point.content, rewriter, Some(around)), &mut output, monitor)?;
+    if is_rewritten || holes.load(Ordering::SeqCst) > 0 {
+        output.flush()?;
+        return Ok(output.written);
+    }
+    output.finish_bytes(&point.content)
 }
 
 /// Writes the stream of a point as the rewriter wants it. What the rewriter leaves out is not read.
@@ -54,22 +79,21 @@ pub(super) fn write_rewritten(
     out: &mut dyn Write,
     monitor: &dyn Monitor,
 ) -> Result<u64, FetchError> {
-    let mut output = Output { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 };
-    write_pieces(repository, content, Some(rewriter), &mut output, monitor)?;
+    let mut output = Output::new(out);
+    write_pieces(repository, Steps::new(content, Some(rewriter), None), &mut output, monitor)?;
     output.flush()?;
     Ok(output.written)
 }
 
 fn write_pieces(
     repository: &Repository,
-    content: &Content,
-    rewriter: Option<Rewriter>,
+    steps: Steps<'_>,
     output: &mut Output<'_>,
     monitor: &dyn Monitor,
 ) -> Result<(), FetchError> {
     std::thread::scope(|scope| {
         let (windows, fetched) = mpsc::sync_channel(1);
-        scope.spawn(move || fetch_windows(repository, Steps::new(content, rewriter), &windows));
+        scope.spawn(move || fetch_windows(repository, steps, &windows));
         for window in fetched {
             let window: Vec<Piece> = window?;
             for piece in &window {
@@ -93,7 +117,11 @@ struct Output<'o> {
     written: u64,
 }
 
-impl Output<'_> {
+impl<'o> Output<'o> {
+    fn new(out: &'o mut dyn Write) -> Self {
+        Self { out, digest: Xxh3::new(), recipe: RecipeHasher::new(), written: 0 }
+    }
+
     fn piece(&mut self, piece: &Piece) -> Result<(), FetchError> {
         match piece {
             Piece::Envelope(bytes) => {
@@ -129,16 +157,21 @@ impl Output<'_> {
     }
 
     fn finish(mut self, content: &Content) -> Result<u64, FetchError> {
-        self.flush()?;
-        let wrong = |which| Err(FetchError::WrongDigest { which });
-        if self.written != content.stream_len {
-            return wrong("length");
+        let recipe = std::mem::take(&mut self.recipe).finish();
+        let written = self.finish_bytes(content)?;
+        if recipe != content.recipe_digest {
+            return Err(FetchError::WrongDigest { which: "recipe digest" });
         }
-        if self.recipe.finish() != content.recipe_digest {
-            return wrong("recipe digest");
+        Ok(written)
+    }
+
+    fn finish_bytes(mut self, content: &Content) -> Result<u64, FetchError> {
+        self.flush()?;
+        if self.written != content.stream_len {
+            return Err(FetchError::WrongDigest { which: "length" });
         }
         if self.digest.digest128() != content.stream_xxh3 {
-            return wrong("XXH3 digest");
+            return Err(FetchError::WrongDigest { which: "XXH3 digest" });
         }
         Ok(self.written)
     }
@@ -280,7 +313,7 @@ mod tests {
 
         let catalog = Catalog::read(&repository, &Silent).unwrap();
         let content = &catalog.points()[0].1.content;
-        let mut fetcher = Fetcher::new(&repository, Steps::new(content, None)).unwrap();
+        let mut fetcher = Fetcher::new(&repository, Steps::new(content, None, None)).unwrap();
         let first = fetcher.window().unwrap();
         assert_eq!(first.len(), RESTORE_BATCH_STEPS_MAX);
         assert!(!fetcher.window().unwrap().is_empty());

@@ -5,6 +5,7 @@
 
 use crate::daemon::{Daemon, DaemonError, Image, ImportForm, ImportRequest, Packaging, Subject};
 use crate::point::StreamForm;
+use crate::restore::around::Lost;
 use crate::restore::target::{Job, RestoreError, Restored, require_free, require_room};
 use crate::restore::upload::upload_as_it_is;
 use crate::rewrite::description::Selection;
@@ -25,6 +26,9 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     if target.selection != Selection::Whole {
         return inapplicable("a part of it, for it has no snapshots");
     }
+    if target.lost == Lost::GoAround {
+        return inapplicable("holes, for it would be another image");
+    }
     let packaging = match point.form {
         StreamForm::Image => Packaging::Single,
         StreamForm::SplitImage => Packaging::Multipart,
@@ -40,8 +44,7 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     if let Some(image) = Image::from_json(&point.description, project) {
         describe(job.daemon, project, image, &mut remarks);
     }
-    let (project, name) = (project.to_owned(), point.source.name.clone());
-    Ok(Restored { project, name, bytes, replaced: false, remarks })
+    Ok(job.restored(project, &point.source.name, bytes, remarks))
 }
 
 /// Says of a new image what was said of the old one.

@@ -71,7 +71,7 @@ pub(super) fn restore(job: Job<'_>, project: &str) -> Result<Restored, RestoreEr
     if let Some(swap) = &swap {
         swap.run(&job)?;
     }
-    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, replaced: swap.is_some(), remarks })
+    Ok(Restored { replaced: swap.is_some(), ..job.restored(project, name, bytes, remarks) })
 }
 
 /// Where the export comes from, as seen from the server.

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 use std::io;
 
 use crate::point::Content;
-use crate::recipe::{ChunkRef, RecipeHasher, Step};
+use crate::recipe::{ChunkRef, Part, RecipeHasher, Step, TableRow};
 use crate::repo::{self, Reader, RepoError, Repository, Rows};
+use crate::restore::around::Around;
 use crate::rewrite::stream::{Machine, Output, RewriteError, Rewriter};
 use crate::tar::{Event, Splitter};
 
@@ -53,7 +54,7 @@ pub(super) enum Planned {
 }
 
 impl Planned {
-    fn len(&self) -> u64 {
+    pub(super) fn len(&self) -> u64 {
         match self {
             Self::Envelope(bytes) => bytes.len() as u64,
             Self::Chunk(chunk) => chunk.len.into(),
@@ -67,30 +68,30 @@ pub(super) struct Steps<'c> {
     content: &'c Content,
     rows: Rows,
     rewriter: Option<Rewriter>,
+    around: Option<Around<'c>>,
     /// Of what was stored, where it is not what is written.
     stored: Option<(RecipeHasher, u64)>,
     planned: VecDeque<Planned>,
+    is_over: bool,
 }
 
 impl<'c> Steps<'c> {
-    /// The steps of this content, rewritten if there is a rewriter.
-    pub(super) fn new(content: &'c Content, rewriter: Option<Rewriter>) -> Self {
+    /// The steps of this content, rewritten if there is a rewriter, and around what is lost if that is wanted.
+    pub(super) fn new(content: &'c Content, rewriter: Option<Rewriter>, around: Option<Around<'c>>) -> Self {
         let stored = rewriter.as_ref().map(|_| (RecipeHasher::new(), 0));
-        Self { content, rows: Rows::new(content), rewriter, stored, planned: VecDeque::new() }
+        let (rows, planned) = (Rows::new(content), VecDeque::new());
+        Self { content, rows, rewriter, around, stored, planned, is_over: false }
     }
 
     /// The next step; `None` at the end, and then all that was stored was what the point says.
     pub(super) fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<Planned>, FetchError> {
         while self.planned.is_empty() {
-            let Some(row) = self.rows.next(reader)? else {
+            let Some(steps) = self.stretch(reader)? else {
                 let Some(rewriter) = self.rewriter.take() else { return Ok(None) };
                 self.verify_stored()?;
                 self.planned.extend(rewriter.finish()?.into_iter().map(Planned::from));
                 continue;
             };
-            let part = repo::read_part(reader, &row)?;
-            let envelope = reader.chunks(&part.envelope)?;
-            let steps = in_order(part.steps, &envelope);
             let Some(rewriter) = &mut self.rewriter else {
                 self.planned.extend(steps);
                 continue;
@@ -107,8 +108,35 @@ impl<'c> Steps<'c> {
         Ok(self.planned.pop_front())
     }
 
+    /// The steps of the next part as they are to be written, or rewritten.
+    fn stretch(&mut self, reader: &mut Reader<'_>) -> Result<Option<Vec<Planned>>, RepoError> {
+        if self.is_over {
+            return Ok(None);
+        }
+        let Some(around) = &mut self.around else {
+            let Some(row) = self.rows.next(reader)? else { return Ok(None) };
+            let (part, envelope) = read_part(reader, &row)?;
+            return Ok(Some(in_order(part.steps, &envelope)));
+        };
+        match self.rows.next(reader) {
+            Ok(Some(row)) => {
+                let part = read_part(reader, &row);
+                return around.part(reader, &row, part).map(Some);
+            }
+            Ok(None) => {}
+            Err(error) if Around::is_hole(&error) => around.rest_is_lost(self.rows.left(), &error),
+            Err(error) => return Err(error),
+        }
+        self.is_over = true;
+        Ok(Some(around.end()))
+    }
+
     fn verify_stored(&mut self) -> Result<(), FetchError> {
         let Some((hasher, len)) = self.stored.take() else { return Ok(()) };
+        // Around holes its steps are others, also where they make the same bytes.
+        if self.around.is_some() {
+            return Ok(());
+        }
         if len != self.content.stream_len {
             return Err(FetchError::WrongDigest { which: "length" });
         }
@@ -129,10 +157,16 @@ impl From<Output> for Planned {
     }
 }
 
-/// How long the stream is, rewritten, and that it can be.
-pub(super) fn measure(repository: &Repository, content: &Content, rewriter: Rewriter) -> Result<u64, FetchError> {
+/// A part with the bytes of its envelope.
+fn read_part(reader: &mut Reader<'_>, row: &TableRow) -> Result<(Part, Vec<u8>), RepoError> {
+    let part = repo::read_part(reader, row)?;
+    let envelope = reader.chunks(&part.envelope)?;
+    Ok((part, envelope))
+}
+
+/// How long a stream is, and that it can be made.
+pub(super) fn measure(repository: &Repository, mut steps: Steps<'_>) -> Result<u64, FetchError> {
     let mut reader = Reader::new(repository)?;
-    let mut steps = Steps::new(content, Some(rewriter));
     let mut len = 0_u64;
     while let Some(step) = steps.next(&mut reader)? {
         len = len.saturating_add(step.len());
@@ -151,8 +185,7 @@ pub(super) fn read_member(
     let mut rows = Rows::new(content);
     let mut finder = Finder { splitter: Splitter::new(), path, bytes_max, left: 0, found: None };
     while let Some(row) = rows.next(&mut reader)? {
-        let part = repo::read_part(&mut reader, &row)?;
-        let envelope = reader.chunks(&part.envelope)?;
+        let (part, envelope) = read_part(&mut reader, &row)?;
         for step in in_order(part.steps, &envelope) {
             feed(&mut finder, &mut reader, step)?;
             if finder.is_complete() {
@@ -164,7 +197,7 @@ pub(super) fn read_member(
 }
 
 /// The steps of a part with the bytes of its envelope.
-fn in_order(steps: Vec<Step>, mut envelope: &[u8]) -> Vec<Planned> {
+pub(super) fn in_order(steps: Vec<Step>, mut envelope: &[u8]) -> Vec<Planned> {
     let planned = steps.into_iter().map(|step| match step {
         Step::Envelope(len) => {
             // The decoder has made sure that the lengths agree.

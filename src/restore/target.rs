@@ -5,15 +5,17 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::Timestamp;
 use crate::daemon::{Daemon, DaemonError, ImportRequest, Subject};
 use crate::id::RandomError;
 use crate::limits::{EXPORT_INDEX_BYTES_MAX, IMPORT_INDEX_BYTES_MAX};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Silent};
 use crate::point::{Point, StreamForm};
 use crate::repo::Repository;
-use crate::restore::steps::{FetchError, measure, read_member};
+use crate::restore::around::{Around, Lost};
+use crate::restore::steps::{FetchError, Steps, measure, read_member};
 use crate::restore::{bucket, image, instance, volume};
 use crate::rewrite::description::{DescriptionError, Index, Kind, Maps, Selection};
 use crate::rewrite::stream::{INDEX_PATH, Rewrite, Rewriter};
@@ -63,6 +65,8 @@ pub struct RestoreTarget {
     pub identity: IdentityChoice,
     /// What to do where the name is taken.
     pub conflict: Conflict,
+    /// What to do where content of it is lost.
+    pub lost: Lost,
 }
 
 impl RestoreTarget {
@@ -148,6 +152,8 @@ pub struct Restored {
     pub replaced: bool,
     /// What was done beyond the import and what could not be done, in words.
     pub remarks: Vec<String>,
+    /// Stretches that are lost, and were told.
+    pub holes: u64,
 }
 
 /// Why a restore did not happen. Up to [`RestoreError::Upload`] nothing was sent to the daemon.
@@ -317,6 +323,8 @@ pub(super) struct Job<'j> {
     pub label: &'j str,
     pub point: &'j Point,
     pub target: &'j RestoreTarget,
+    /// Counts what is lost and gone around.
+    pub holes: &'j AtomicU64,
     pub monitor: &'j dyn Monitor,
 }
 
@@ -329,7 +337,8 @@ pub fn restore(
     target: &RestoreTarget,
     monitor: &dyn Monitor,
 ) -> Result<Restored, RestoreError> {
-    let job = Job { repository, daemon, label, point, target, monitor };
+    let holes = AtomicU64::new(0);
+    let job = Job { repository, daemon, label, point, target, holes: &holes, monitor };
     match &point.source.kind {
         SourceKind::Instance { project } => instance::restore(job, project),
         SourceKind::Volume { project, pool, .. } => match target.only_for_instances() {
@@ -384,20 +393,29 @@ impl Job<'_> {
         RestoreError::Fetch { label: self.label.to_owned(), source }
     }
 
+    /// What came of it.
+    pub(super) fn restored(&self, project: &str, name: &str, bytes: u64, remarks: Vec<String>) -> Restored {
+        let (project, name, holes) = (project.to_owned(), name.to_owned(), self.holes.load(Ordering::SeqCst));
+        Restored { project, name, bytes, replaced: false, remarks, holes }
+    }
+
     pub(super) fn is_optimized(&self) -> bool {
         matches!(self.point.form, StreamForm::Export { optimized: true })
     }
 
-    /// How much will be uploaded. Where trees are left out that is found by a walk through the recipe, which also
-    /// proves that what is wanted is there.
+    /// How much will be uploaded. Where trees or lost members are left out that is found by a walk through the recipe,
+    /// which also proves that what is wanted is there.
     pub(super) fn upload_len(&self, rewrite: Option<&Rewrite>) -> Result<u64, RestoreError> {
-        match rewrite {
-            Some(rewrite) if self.target.selection != Selection::Whole => {
-                let rewriter = self.rewriter(rewrite)?;
-                measure(self.repository, &self.point.content, rewriter).map_err(|error| self.broken(error))
-            }
-            _ => Ok(self.point.content.stream_len),
+        let goes_around = self.target.lost == Lost::GoAround;
+        if !goes_around && (rewrite.is_none() || self.target.selection == Selection::Whole) {
+            return Ok(self.point.content.stream_len);
         }
+        let rewriter = rewrite.map(|rewrite| self.rewriter(rewrite)).transpose()?;
+        // They are told when it is done.
+        let holes = AtomicU64::new(0);
+        let around = goes_around.then(|| Around::new(self.point.form.is_archive(), &Silent, &holes));
+        let steps = Steps::new(&self.point.content, rewriter, around);
+        measure(self.repository, steps).map_err(|error| self.broken(error))
     }
 }
 

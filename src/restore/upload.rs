@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use crate::daemon::{ImportRequest, Progress};
 use crate::limits::{PIECE_BYTES, UPLOAD_QUEUE_BYTES_MAX};
 use crate::monitor::Event;
+use crate::restore::around::Lost;
 use crate::restore::attributes::{AttributesAsOnDisk, IdMap};
-use crate::restore::fetch::{write_rewritten, write_stream};
+use crate::restore::fetch::{write_around, write_rewritten, write_stream};
 use crate::restore::steps::FetchError;
 use crate::restore::target::{Job, RestoreError};
 use crate::rewrite::stream::Rewrite;
@@ -27,6 +28,9 @@ pub(super) fn upload(
     let (bytes, ()) = upload_through(job, request, len, |pieces| {
         let mut out = AttributesAsOnDisk::new(id_maps, pieces);
         let written = match rewriter {
+            rewriter if job.target.lost == Lost::GoAround => {
+                write_around(repository, point, rewriter, job.holes, &mut out, monitor)?
+            }
             Some(rewriter) => write_rewritten(repository, &point.content, rewriter, &mut out, monitor)?,
             None => write_stream(repository, &point.content, &mut out, monitor)?,
         };
@@ -36,10 +40,16 @@ pub(super) fn upload(
     Ok(bytes)
 }
 
-/// The same for what no daemon unpacks: exactly the bytes that were backed up.
+/// The same for what no daemon unpacks: exactly the bytes that were backed up, but for holes.
 pub(super) fn upload_as_it_is(job: &Job<'_>, request: &ImportRequest) -> Result<u64, RestoreError> {
     let Job { repository, point, monitor, .. } = *job;
-    let write = |pieces: &mut PieceWriter| Ok((write_stream(repository, &point.content, pieces, monitor)?, ()));
+    let write = |pieces: &mut PieceWriter| {
+        let written = match job.target.lost {
+            Lost::Refuse => write_stream(repository, &point.content, pieces, monitor)?,
+            Lost::GoAround => write_around(repository, point, None, job.holes, pieces, monitor)?,
+        };
+        Ok((written, ()))
+    };
     let (bytes, ()) = upload_through(job, request, point.content.stream_len, write)?;
     Ok(bytes)
 }

@@ -24,7 +24,7 @@ pub(super) fn restore(job: Job<'_>, project: &str, pool: &str) -> Result<Restore
         StreamForm::Disc => disc(&job, subject)?,
         _ => (export(&job, subject)?, Vec::new()),
     };
-    Ok(Restored { project: project.to_owned(), name: name.to_owned(), bytes, replaced: false, remarks })
+    Ok(job.restored(project, name, bytes, remarks))
 }
 
 fn export(job: &Job<'_>, subject: Subject) -> Result<u64, RestoreError> {

@@ -78,8 +78,24 @@ fn a_pack_that_is_cut_or_gone_is_found_at_once() {
     names_pack_and_point(&bench.run(&["check"]).fails(4, &["damaged"]), &pack);
     fs::remove_file(&pack).unwrap();
     names_pack_and_point(&bench.run(&["check"]).fails(4, &["damaged"]), &pack);
-    bench.run(&["export", "web1", "out.tar"]).fails(4, &["lab//web1", "holdall check"]);
+    bench.run(&["export", "web1", "out.tar"]).fails(4, &["lab//web1", "holdall check", "--around-holes"]);
     bench.run(&["export", "db1", "out.tar"]).succeeds();
+}
+
+#[test]
+fn what_is_left_of_a_point_is_written_around_the_holes_and_each_is_named() {
+    let (bench, _) = two_points();
+    let whole = bench.run(&["export", "web1", "out.tar", "--around-holes"]).succeeds().out;
+    assert!(whole.contains("verified") && bench.read("out.tar") == bench.read("web1.tar"), "{whole}");
+    let largest = bench.objects("packs").into_iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
+    spoil(&largest, 300_000);
+    let ran = bench.run(&["export", "web1", "holes.tar", "--around-holes"]).fails(4, &["hole"]);
+    assert!(ran.out.contains("with ") && !ran.out.contains("verified"), "{}", ran.out);
+    let named = |line: &str| line.contains("backup/container/rootfs/") && line.contains("are lost and zeros now");
+    assert!(ran.err.lines().any(named), "{}", ran.err);
+    let (got, was) = (bench.read("holes.tar"), bench.read("web1.tar"));
+    assert!(got.len() == was.len() && got != was && got.iter().zip(&was).all(|(got, was)| got == was || *got == 0));
+    bench.run(&["export", "web1", "not.tar"]).fails(4, &["--around-holes"]);
 }
 
 #[test]

@@ -12,10 +12,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -192,27 +192,10 @@ impl Job<'_> {
         }
     }
 
-    /// What it has printed so far: `out`, or `err` for its standard error.
-    pub fn printed(&self, channel: &str) -> String {
+    /// What it printed: `out`, or `err` for its standard error.
+    fn printed(&self, channel: &str) -> String {
         let bytes = fs::read(self.guest.dir.join("jobs").join(format!("{}.{channel}", self.number)));
         String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned()
-    }
-
-    /// Waits until it has printed a line with all of these words, and says how long that took.
-    #[track_caller]
-    pub fn wait_for(&self, channel: &str, words: &[&str], limit: Duration) -> Duration {
-        let begun = Instant::now();
-        loop {
-            let printed = self.printed(channel);
-            if printed.lines().any(|line| words.iter().all(|word| line.contains(word))) {
-                return begun.elapsed();
-            }
-            assert!(begun.elapsed() < limit, "{words:?} is not in: {printed}{}", self.printed("err"));
-            match self.ended.recv_timeout(Duration::from_millis(200)) {
-                Err(RecvTimeoutError::Timeout) => {}
-                ended => panic!("{ended:?} before {words:?} in: {}{}", self.printed(channel), self.printed("err")),
-            }
-        }
     }
 }
 

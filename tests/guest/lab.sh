@@ -60,8 +60,8 @@ comes_back() { # HOST NAME
 
 seconds() { cut -d' ' -f1 /proc/uptime; }
 
-# Long enough for a command or two, and another moment each time.
-a_while() { sleep $((8 + $(od -An -N1 -tu1 /dev/urandom) % 16)); }
+# Another moment each time.
+a_while() { sleep $(($(od -An -N1 -tu1 /dev/urandom) % 16)); }
 
 # Runs a command again and again until it was running when /run/disturbed appeared. Tells of each run its name, its
 # number, when it began and ended, and its exit code. The command is a line of shell which knows that number as $n.

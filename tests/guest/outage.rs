@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::guest::{Guest, Job, STEP, say};
-use crate::hosts::{MIB, REPOSITORY, TWO_HOSTS};
+use crate::hosts::{DEFAULTS, MIB, QUICK, REPOSITORY, Setup};
 use crate::{noise, rounds};
 
 /// Every command that works on a repository, under a name that can be one of a file; `$n` counts its runs. Of a success
 /// it makes sure itself as far as that can be seen at once: 99 is a false one.
-const COMMANDS: [(&str, &str); 7] = [
+const COMMANDS: [(&str, &str); 10] = [
     ("import", "holdall_of a import /host/in/new --as file:import-$n"),
     (
         "export",
@@ -20,12 +20,18 @@ const COMMANDS: [(&str, &str); 7] = [
     ("list", "holdall_of b --json list >/run/list-$n || return $?; grep -q file:before /run/list-$n || return 99"),
     ("init", "repo=/mnt/a/init-$n; holdall_of a init --new-key-file /key-init-$n"),
     ("key-add", "holdall_of a key add --new-key-file /key-added-$n"),
+    (
+        "forget",
+        "holdall_of b import /host/in/small --as file:small || return $?
+         holdall_of b forget --keep-last 1 --source file:small || return $?
+         holdall_of b --json list file:small >/run/left-$n || return $?; test $(wc -l </run/left-$n) = 1 || return 99",
+    ),
+    ("prune", "holdall_of c prune --max-unused 0"),
+    ("repair", "holdall_of c repair"),
 ];
 
 /// How long a command may take after the server is back and has waited for its old clients.
 const END_SECONDS_MAX: f64 = 60.0;
-/// The grace of `TWO_HOSTS`.
-const GRACE_SECONDS: f64 = 10.0;
 
 /// One run of a command.
 #[derive(Debug)]
@@ -37,34 +43,61 @@ struct Run {
     code: i32,
 }
 
-fn with_a_point() -> Option<Guest> {
+fn with_a_point(setup: Setup) -> Option<Guest> {
     let guest = Guest::boot(&[1000])?;
     guest.gives("before", &noise(1, 2 * MIB));
     guest.gives("new", &noise(2, 4 * MIB));
-    guest.run(&format!("{TWO_HOSTS}{REPOSITORY}holdall_of a import /host/in/before --as file:before"));
+    guest.gives("small", &noise(3, MIB / 4));
+    let hosts = setup.three_hosts();
+    guest.run(&format!("{hosts}{REPOSITORY}holdall_of a import /host/in/before --as file:before"));
     Some(guest)
 }
 
-/// Runs every command while something happens, until each has met it. Tells what they said, too.
-fn disturbed(guest: &Guest, limit: Duration, disturbance: &str) -> (Vec<Run>, String, BTreeMap<String, String>) {
-    guest.run("rm -f /run/disturbed /run/said.* /run/export-* /run/list-*");
+/// What became of the commands that something happened to.
+struct Disturbed {
+    runs: Vec<Run>,
+    /// What the disturbance itself printed.
+    happened: String,
+    /// What went wrong in a run or was waited for, by its name and number.
+    said: BTreeMap<String, String>,
+}
+
+/// Runs every command while something happens, until each has met it.
+fn disturbed(guest: &Guest, limit: Duration, disturbance: &str) -> Disturbed {
+    guest.run("rm -f /run/disturbed /run/said.* /run/export-* /run/list-* /run/left-*");
     let start = |(name, command): (&str, &str)| guest.start(&format!("again_and_again {name} '{command}'"));
     let jobs: Vec<Job<'_>> = COMMANDS.into_iter().map(start).collect();
-    let happened = guest.run(&format!("a_while; {disturbance}"));
-    let mut runs = Vec::new();
-    let mut said = BTreeMap::new();
+    // Whatever each does first is done by then, for its next run may be at any of its steps.
+    let names = COMMANDS.map(|(name, _)| name).join(" ");
+    let begun = format!("for name in {names}; do until [ -e /run/said.$name.2 ]; do sleep 1; done; done");
+    let happened = guest.start(&format!("{begun}; a_while; {disturbance}")).wait(limit).succeeds().out;
+    let mut all = Disturbed { runs: Vec::new(), happened, said: BTreeMap::new() };
     for ran in jobs.into_iter().map(|job| job.wait(limit)) {
         assert_eq!(ran.code, 0, "{}", ran.err);
-        runs.extend(ran.out.lines().map(run));
-        said.extend(
-            ran.err
-                .lines()
-                .filter_map(|line| line.split_once(": "))
-                .filter(|(_, words)| words.starts_with("holdall: error") || words.starts_with("holdall: problem"))
-                .map(|(run, words)| (run.to_owned(), words.to_owned())),
-        );
+        all.runs.extend(ran.out.lines().map(run));
+        for (run, words) in ran.err.lines().filter_map(|line| line.split_once(": ")) {
+            if ["error", "problem", "Waiting"].iter().any(|kind| words.starts_with(&format!("holdall: {kind}"))) {
+                all.said.entry(run.to_owned()).or_default().push_str(words);
+            }
+        }
     }
-    (runs, happened, said)
+    for run in &all.runs {
+        let seconds = run.ended - run.begun;
+        say(&format!("{} {}: code {} after {seconds:.1} s {}", run.name, run.number, run.code, all.said_by(run)));
+    }
+    all
+}
+
+impl Disturbed {
+    fn said_by(&self, run: &Run) -> &str {
+        self.said.get(&format!("{} {}", run.name, run.number)).map_or("", String::as_str)
+    }
+
+    /// The run that each command ended with.
+    fn last_runs(&self) -> impl Iterator<Item = &Run> {
+        let last = |name| self.runs.iter().rfind(|run| run.name == name).expect("every command ran");
+        COMMANDS.into_iter().map(move |(name, _)| last(name))
+    }
 }
 
 fn run(line: &str) -> Run {
@@ -97,90 +130,77 @@ fn assert_kept(guest: &Guest, runs: &[Run]) {
     say(&format!("kept: {} imports, {} repositories, {} keys", imports.len(), inits.len(), keys.len()));
 }
 
-fn tell(runs: &[Run], said: &BTreeMap<String, String>) {
-    for run in runs {
-        let words = said.get(&format!("{} {}", run.name, run.number)).map_or("", String::as_str);
-        let seconds = run.ended - run.begun;
-        say(&format!("{} {}: code {} after {seconds:.1} s {words}", run.name, run.number, run.code));
-    }
-}
-
 #[test]
 fn a_server_that_comes_back_is_waited_for() {
-    // The first round is short; all others are as long as it takes to boot a real one.
-    for round in 0..rounds(1, 3) {
-        let Some(guest) = with_a_point() else { return };
-        let pause = if round == 0 { 20 } else { 120 };
-        let limit = STEP + Duration::from_secs(pause);
-        let (runs, back, said) = disturbed(
-            &guest,
-            limit,
-            &format!("nfs_stop; sleep 3; touch /run/disturbed; sleep {pause}; nfs_start; seconds"),
-        );
-        tell(&runs, &said);
-        let back: f64 = back.trim().parse().expect("seconds");
-        let longest = runs.iter().filter(|run| run.ended < back).map(|run| run.ended - run.begun).fold(0.0, f64::max);
-        for run in &runs {
-            assert!([0, 13].contains(&run.code), "{run:?} {said:?}");
+    // The first round is short; then one of two minutes, as long as it takes to boot a real one, and that once more
+    // with the kernel's own times.
+    let setups = [(QUICK, 20), (QUICK, 120), (DEFAULTS, 120)];
+    for (setup, pause) in setups.into_iter().take(usize::try_from(rounds(1, 3)).expect("a few")) {
+        let Some(guest) = with_a_point(setup) else { return };
+        // A prune waits for settle times and sessions, whatever happens.
+        let limit = 2 * STEP + Duration::from_secs(pause + 10 * u64::from(setup.settle_seconds));
+        let stop = format!("nfs_stop; sleep 3; touch /run/disturbed; sleep {pause}; nfs_start; seconds");
+        let all = disturbed(&guest, limit, &stop);
+        let back: f64 = all.happened.trim().parse().expect("seconds");
+        for run in &all.runs {
+            assert!([0, 13].contains(&run.code), "{run:?} {}", all.said_by(run));
+            // What it would have taken anyway does not count.
+            let of_it = all.runs.iter().filter(|other| other.name == run.name && other.ended < back);
+            let usual = of_it.map(|run| run.ended - run.begun).fold(0.0, f64::max);
+            let settles = f64::from(4 * setup.settle_seconds);
             let after = run.ended - back;
             assert!(
-                after < GRACE_SECONDS + END_SECONDS_MAX + longest,
+                after < f64::from(setup.grace_seconds) + END_SECONDS_MAX + usual.max(settles),
                 "{run:?} ended {after} s after the server was back"
             );
         }
-        for (name, _) in COMMANDS {
-            let met = runs.iter().any(|run| run.name == name && run.ended > back);
-            assert!(met, "{name} ran while the server was away: {runs:?}");
-        }
-        assert_kept(&guest, &runs);
+        assert!(all.last_runs().all(|run| run.ended > back), "each met the outage: {:?}", all.runs);
+        assert_kept(&guest, &all.runs);
     }
 }
 
 #[test]
 fn a_server_that_is_gone_for_good_is_named_and_does_not_keep_the_program() {
-    let Some(guest) = with_a_point() else { return };
-    guest.run("nfs_stop; sleep 2");
-    let commands = [
-        ("holdall_of a list", "/mnt/a/repo"),
-        ("holdall_of b import /host/in/new --as file:new", "/mnt/b/repo"),
-        ("repo=/mnt/a/init; holdall_of a init --new-key-file /key-init", "/mnt/a/init"),
-    ];
-    let jobs = commands.map(|(command, _)| guest.start(command));
-    for (job, (command, place)) in jobs.iter().zip(commands) {
-        let waited = job.wait_for("err", &["holdall: Waiting for", place, "has not answered"], STEP);
-        say(&format!("{command}: {} (told after {waited:?})", job.printed("err").trim()));
-    }
-    let begun = std::time::Instant::now();
-    guest.run("busybox killall -KILL holdall");
-    for job in jobs {
-        let ran = job.wait(Duration::from_mins(1));
-        assert_eq!(ran.code, 137, "{}", ran.err);
-        let told = ran.err.lines().find_map(|line| line.strip_prefix("holdall: Waiting for ")).expect("it was told");
+    let Some(guest) = with_a_point(QUICK) else { return };
+    let gone = format!(
+        "nfs_stop; sleep 3; touch /run/disturbed
+         for second in $(seq 100); do
+             [ $(grep -l 'holdall: Waiting for' /run/said.* | wc -l) -lt {} ] || break; sleep 1
+         done
+         busybox killall -KILL holdall
+         for second in $(seq 30); do pidof holdall >/dev/null || break; sleep 1; done
+         pidof holdall || true; nfs_start",
+        COMMANDS.len()
+    );
+    let all = disturbed(&guest, 2 * STEP, &gone);
+    assert_eq!(all.happened.trim(), "", "processes live on after SIGKILL");
+    for run in all.last_runs() {
+        assert_eq!(run.code, 137, "{run:?} {}", all.said_by(run));
+        let told = all.said_by(run).split("holdall: Waiting for ").nth(1).expect("it was told");
+        assert!(told.contains("/mnt/") && told.contains("has not answered"), "{told}");
         let seconds: u64 = told.split(' ').next().and_then(|number| number.parse().ok()).expect("seconds");
         assert!((20..=30).contains(&seconds), "{told}");
     }
-    say(&format!("killed in {:?}", begun.elapsed()));
+    assert_kept(&guest, &all.runs);
+    guest.start("holdall_of c prune --now; holdall_of c check").wait(STEP).succeeds();
 }
 
 #[test]
 fn what_was_open_and_is_not_known_any_more_is_no_success() {
-    let Some(guest) = with_a_point() else { return };
+    let Some(guest) = with_a_point(QUICK) else { return };
     // For some seconds the server knows nothing; then everything again.
     let gone = "exportfs -ua; exportfs -f; sleep 3; touch /run/disturbed; sleep 5; nfs_export; exportfs -f";
-    let (runs, _, said) = disturbed(&guest, STEP, gone);
-    tell(&runs, &said);
-    assert!(runs.iter().all(|run| (0..=13).contains(&run.code)), "{runs:?}");
-    assert!(runs.iter().any(|run| run.code == 13), "nothing noticed: {runs:?}");
-    assert_kept(&guest, &runs);
+    let all = disturbed(&guest, 2 * STEP, gone);
+    assert!(all.runs.iter().all(|run| (0..=13).contains(&run.code)), "{:?}", all.runs);
+    assert!(all.runs.iter().any(|run| run.code == 13), "nothing noticed: {:?}", all.runs);
+    assert_kept(&guest, &all.runs);
 
-    let (runs, replaced, said) =
-        disturbed(&guest, STEP, "nfs_replace /dev/vda; seconds; sleep 1; touch /run/disturbed");
-    tell(&runs, &said);
-    let replaced: f64 = replaced.trim().parse().expect("seconds");
-    for run in &runs {
+    let all = disturbed(&guest, 2 * STEP, "nfs_replace /dev/vda; seconds; sleep 1; touch /run/disturbed");
+    let replaced: f64 = all.happened.trim().parse().expect("seconds");
+    for run in &all.runs {
         // A new repository can be made in a new place.
         let is_success = run.code == 0 && run.ended > replaced && run.name != "init";
-        assert!(!is_success && (0..=13).contains(&run.code), "{run:?} {said:?}");
+        assert!(!is_success && (0..=13).contains(&run.code), "{run:?} {}", all.said_by(run));
     }
 }
 

@@ -9,6 +9,7 @@ mod fixture;
 mod forget;
 mod fuzz_corpus;
 mod golden;
+mod holes;
 mod instances;
 mod kinds;
 mod model;

@@ -310,6 +310,7 @@ pub struct Diff {
 /// complete beside it, as holdall-new-...; then it becomes holdall-old-..., the restored one gets the name, and the old
 /// one is deleted with its snapshots. After an interruption the same command puts that in order first.
 #[derive(Arguments)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Restore {
     #[arg(value_name = "POINT", help = POINT_HELP)]
     pub point: PointSpec,
@@ -349,6 +350,10 @@ pub struct Restore {
     /// Put it in the place of the instance that has the name
     #[arg(long)]
     pub replace: bool,
+    /// Go around content that is lost: it becomes zeros, files whose headers are lost are left out, and each hole is
+    /// named
+    #[arg(long, conflicts_with = "replace")]
+    pub around_holes: bool,
 }
 
 /// An old name and a new one.
@@ -389,6 +394,10 @@ pub struct Export {
     /// Print the BLAKE3 digest of what was written
     #[arg(long)]
     pub digest: bool,
+    /// Go around content that is lost: it becomes zeros, files whose headers are lost are left out, and each hole is
+    /// named
+    #[arg(long)]
+    pub around_holes: bool,
 }
 
 /// Make a point from an export that exists already, or from any file

@@ -215,6 +215,9 @@ fn begin_small(text: &str) -> String {
 
 const ASK_CHECK: &str = "`holdall check --read-data` tells which points are affected; do not delete anything before";
 
+const GO_AROUND: &str =
+    "`--around-holes` gets what is left of it; `holdall check --read-data` tells what else is affected";
+
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         use StoreErrorKind as Kind;
@@ -253,6 +256,13 @@ impl From<StoreError> for CliError {
         };
         Self::new(code, line).hint(hint)
     }
+}
+
+/// What keeps a point from coming back whole.
+fn of_lost_content(error: RepoError) -> CliError {
+    let is_lost = error.is_damage() || matches!(error, RepoError::MissingChunk { .. });
+    let error = CliError::from(error);
+    if is_lost { error.hint(GO_AROUND) } else { error }
 }
 
 impl From<RepoError> for CliError {
@@ -360,7 +370,7 @@ impl From<ExportError> for CliError {
     fn from(error: ExportError) -> Self {
         let (line, what) = (one_line(&error), error.to_string());
         match error.source {
-            FetchError::Repository(error) => Self::from(error).because(&what),
+            FetchError::Repository(error) => of_lost_content(error).because(&what),
             FetchError::Write { source, .. } => match source.kind() {
                 io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::new(Code::NoSpace, line),
                 io::ErrorKind::BrokenPipe => {
@@ -455,7 +465,7 @@ impl From<RestoreError> for CliError {
             RestoreError::Upload { source, .. } | RestoreError::Swap { source, .. } => {
                 Self::from(source).because(&what)
             }
-            RestoreError::Fetch { source: FetchError::Repository(error), .. } => Self::from(error).because(&what),
+            RestoreError::Fetch { source: FetchError::Repository(error), .. } => of_lost_content(error).because(&what),
             RestoreError::Fetch { source: FetchError::WrongDigest { .. }, .. } => Self::new(Code::Damage, line)
                 .hint("this should not be possible: please report it, and keep the repository as it is"),
             RestoreError::Fetch { source: FetchError::Stopped, .. } => {

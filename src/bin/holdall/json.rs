@@ -146,6 +146,8 @@ pub struct Restored<'o> {
     pub replaced: bool,
     /// What was done beyond the import, and what could not be done.
     pub remarks: &'o [String],
+    /// Stretches that are lost; each was named. Without `--around-holes` there are none, or no restore.
+    pub holes: u64,
 }
 
 impl Object for Restored<'_> {
@@ -272,6 +274,8 @@ pub struct Exported {
     pub bytes: u64,
     /// With `--digest`.
     pub blake3: Option<String>,
+    /// Stretches that are lost; each was named. Without `--around-holes` there are none, or no file.
+    pub holes: u64,
 }
 
 impl Object for Exported {

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 
 use holdall::monitor::{Event, Monitor};
 use holdall::repo::{Catalog, Repository};
-use holdall::restore::{self, Digest, Exported};
+use holdall::restore::{self, Digest, Exported, Lost};
 
 use crate::args::Export;
 use crate::config::Settings;
@@ -15,7 +15,7 @@ use crate::newfile::{Existing, NewFile};
 use crate::open::{open, tell_mended};
 use crate::output::{Output, is_standard, plain};
 use crate::progress::{Problems, Progress};
-use crate::table::size;
+use crate::table::{count, size};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 1 << 20;
@@ -53,12 +53,35 @@ pub fn run(args: &Export, settings: &Settings, output: &Output) -> Result<(), Cl
         file: args.file.display().to_string(),
         bytes: exported.bytes,
         blake3: exported.digest.map(|digest| hex(&digest)),
+        holes: exported.holes,
     };
     output.result(&object, || {
         let to = if to_standard { "standard output".to_owned() } else { args.file.display().to_string() };
         let digest = exported.digest.map_or_else(String::new, |digest| format!("\nBLAKE3 {}", hex(&digest)));
-        format!("Wrote {} to {}: {}, verified{digest}", plain(&label), plain(&to), size(exported.bytes))
-    })
+        let verified = verified(exported.holes);
+        format!("Wrote {} to {}: {}, {verified}{digest}", plain(&label), plain(&to), size(exported.bytes))
+    })?;
+    holes(exported.holes)
+}
+
+/// What can be said of something with so many holes.
+pub fn verified(holes: u64) -> String {
+    match holes {
+        0 => "verified".to_owned(),
+        holes => format!("with {}", count(holes, "hole")),
+    }
+}
+
+/// It is not what was backed up, and the exit code says so.
+pub fn holes(holes: u64) -> Result<(), CliError> {
+    match holes {
+        0 => Ok(()),
+        holes => {
+            let message = format!("{} where content of the point is lost", count(holes, "hole"));
+            Err(CliError::new(Code::Damage, message)
+                .hint("each is named above; another point of the source may have what is missing"))
+        }
+    }
 }
 
 fn export(
@@ -71,5 +94,6 @@ fn export(
 ) -> Result<Exported, CliError> {
     let digest = if args.digest { Digest::Blake3 } else { Digest::None };
     let mut buffered = BufWriter::with_capacity(BUFFER_BYTES, out);
-    Ok(restore::export(repository, label, point, &mut buffered, digest, progress)?)
+    let lost = if args.around_holes { Lost::GoAround } else { Lost::Refuse };
+    Ok(restore::export_around(repository, label, point, &mut buffered, (digest, lost), progress)?)
 }

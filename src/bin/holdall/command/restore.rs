@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use holdall::clock::{Clock, SystemClock};
 use holdall::repo::Catalog;
-use holdall::restore::{self, Conflict, IdentityChoice, Maps, RestoreTarget, Selection};
+use holdall::restore::{self, Conflict, IdentityChoice, Lost, Maps, RestoreTarget, Selection};
 use holdall::source::SourceKind;
 
 use crate::args::{Renaming, Restore};
+use crate::command::export::{holes, verified};
 use crate::config::Settings;
 use crate::daemon::connect;
 use crate::error::{CliError, Code};
@@ -41,6 +42,7 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
         bytes: restored.bytes,
         replaced: restored.replaced,
         remarks: &restored.remarks,
+        holes: restored.holes,
     };
     let outcome = match (&point.source.kind, restored.replaced) {
         (_, true) => "; it replaced the old one and is stopped",
@@ -49,11 +51,12 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
     };
     output.result(&object, || {
         let mut text = format!(
-            "Restored {} as {} in project {}: {}, verified{}",
+            "Restored {} as {} in project {}: {}, {}{}",
             plain(&label),
             plain(&restored.name),
             plain(&restored.project),
             size(restored.bytes),
+            verified(restored.holes),
             outcome
         );
         for remark in &restored.remarks {
@@ -61,7 +64,8 @@ pub fn run(args: Restore, settings: &Settings, output: &Output) -> Result<(), Cl
             text.push_str(&plain(remark));
         }
         text
-    })
+    })?;
+    holes(restored.holes)
 }
 
 /// What was asked for.
@@ -85,6 +89,7 @@ fn target(args: Restore) -> Result<RestoreTarget, CliError> {
         maps,
         without_devices: args.without_device.into_iter().collect(),
         identity: if args.fresh_identity { IdentityChoice::Fresh } else { IdentityChoice::AsNeeded },
+        lost: if args.around_holes { Lost::GoAround } else { Lost::Refuse },
         conflict: if args.replace { Conflict::Replace } else { Conflict::Refuse },
     })
 }
