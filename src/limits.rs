@@ -170,6 +170,8 @@ pub const OPEN_FRAMES_BYTES_MAX: usize = 2 * FRAME_PLAIN_BYTES_TARGET;
 pub const FRAME_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of decoded frames that a restore keeps.
 pub const RESTORE_WINDOW_BYTES: usize = 64 * MIB;
+/// The same for who reads recipes alone, one part after the other, and needs its memory for other things.
+pub const RECIPE_WINDOW_BYTES: usize = 16 * MIB;
 /// Bytes that may wait between rebuilding a stream and uploading it.
 pub const UPLOAD_QUEUE_BYTES_MAX: usize = 16 * MIB;
 /// Plain bytes of distinct frames that a restore fetches at once, in parallel, while it writes as many.
@@ -249,6 +251,7 @@ const _: () = assert!(
 );
 const _: () = assert!(ARGON2_MEMORY_KIB_MIN < ARGON2_MEMORY_KIB_MAX && ARGON2_PASSES_MIN < ARGON2_PASSES_MAX);
 const _: () = assert!(2 * crate::id::ID_BYTES + 21 <= STORE_PART_BYTES_MAX);
+const _: () = assert!(RECIPE_WINDOW_BYTES <= RESTORE_WINDOW_BYTES && FRAME_PLAIN_BYTES_MAX < RECIPE_WINDOW_BYTES);
 const _: () = assert!(RESTORE_BATCH_BYTES + FRAME_PLAIN_BYTES_MAX < RESTORE_WINDOW_BYTES);
 const _: () = assert!(IMPORT_WINDOW_BYTES_MAX.is_power_of_two());
 const _: () = assert!(PAYLOAD_BYTES_MIN < ZERO_RUN_BYTES_MIN);

@@ -94,7 +94,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
     let mut checker = Checker {
         repository,
         monitor,
-        reader: Reader::new(repository)?,
+        reader: Reader::of_recipes(repository)?,
         view: View::for_reading(repository)?,
         report: Report::default(),
         labels: catalog.points().iter().map(|(id, point)| label(*id, point)).collect(),

@@ -71,7 +71,7 @@ impl<'r> Marker<'r> {
         monitor: &dyn Monitor,
         mut each: impl FnMut(&Point),
     ) -> Result<Option<Unknown>, RepoError> {
-        let mut reader = Reader::new(self.repository)?;
+        let mut reader = Reader::of_recipes(self.repository)?;
         for id in self.unseen()? {
             if monitor.stop_requested() {
                 break;

@@ -12,7 +12,7 @@ use crate::crypto::FrameOpener;
 use crate::id::{ChunkId, ID_BYTES, PackId, SegmentId};
 use crate::index::memory::MemoryIndex;
 use crate::index::{Fact, Index};
-use crate::limits::RESTORE_WINDOW_BYTES;
+use crate::limits::{RECIPE_WINDOW_BYTES, RESTORE_WINDOW_BYTES};
 use crate::pack::{self, Location};
 use crate::protocol::{Search, SearchStep};
 use crate::recipe::ChunkRef;
@@ -36,14 +36,18 @@ pub struct Reader<'r> {
 type Kept = (u64, Arc<Vec<u8>>);
 
 /// Decoded frames, the least recently used dropped first, within a bound in bytes.
-#[derive(Default)]
 struct FrameCache {
     frames: HashMap<(PackId, u32), Kept>,
     bytes: usize,
+    bytes_max: usize,
     uses: u64,
 }
 
 impl FrameCache {
+    fn new(bytes_max: usize) -> Self {
+        Self { frames: HashMap::new(), bytes: 0, bytes_max, uses: 0 }
+    }
+
     fn get(&mut self, key: (PackId, u32)) -> Option<Arc<Vec<u8>>> {
         self.uses += 1;
         let (used, frame) = self.frames.get_mut(&key)?;
@@ -57,7 +61,7 @@ impl FrameCache {
         if let Some((_, before)) = self.frames.insert(key, (self.uses, frame)) {
             self.bytes -= before.len();
         }
-        while self.bytes > RESTORE_WINDOW_BYTES && self.frames.len() > 1 {
+        while self.bytes > self.bytes_max && self.frames.len() > 1 {
             let Some(oldest) = self.frames.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key) else {
                 return;
             };
@@ -69,11 +73,20 @@ impl FrameCache {
 }
 
 impl<'r> Reader<'r> {
-    /// A reader that knows the packs of now.
+    /// A reader that knows the packs of now. It keeps up to [`RESTORE_WINDOW_BYTES`] of frames.
     pub fn new(repository: &'r Repository) -> Result<Self, RepoError> {
+        Self::with_window(repository, RESTORE_WINDOW_BYTES)
+    }
+
+    /// The same for who reads recipes alone: it keeps [`RECIPE_WINDOW_BYTES`].
+    pub fn of_recipes(repository: &'r Repository) -> Result<Self, RepoError> {
+        Self::with_window(repository, RECIPE_WINDOW_BYTES)
+    }
+
+    fn with_window(repository: &'r Repository, bytes_max: usize) -> Result<Self, RepoError> {
         repository.read_keys()?;
         let view = View::for_reading(repository)?;
-        let (openers, frames, unsound) = (HashMap::new(), FrameCache::default(), HashSet::new());
+        let (openers, frames, unsound) = (HashMap::new(), FrameCache::new(bytes_max), HashSet::new());
         Ok(Self { repository, view, openers, frames, unnamed: None, unsound, has_settled: false })
     }
 

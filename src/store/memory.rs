@@ -22,6 +22,9 @@ pub struct MemoryStore {
 struct Content {
     directories: BTreeSet<Directory>,
     objects: BTreeMap<Directory, BTreeMap<Name, Object>>,
+    /// How many bytes all objects together may have.
+    #[cfg(any(test, feature = "testing"))]
+    bytes_max: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -83,6 +86,19 @@ impl MemoryStore {
         true
     }
 
+    /// Leaves room for so many bytes more than there are, as a small disk does; names and directories take none.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn leave_room(&self, bytes: u64) {
+        let mut content = self.content();
+        content.bytes_max = Some(content.bytes() + bytes);
+    }
+
+    /// Bytes of all objects.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn bytes_used(&self) -> u64 {
+        self.content().bytes()
+    }
+
     fn content(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -95,6 +111,11 @@ impl MemoryStore {
 }
 
 impl Content {
+    #[cfg(any(test, feature = "testing"))]
+    fn bytes(&self) -> u64 {
+        self.objects.values().flat_map(BTreeMap::values).map(|object| object.bytes.len() as u64).sum()
+    }
+
     /// The objects of a directory, or an error about `object` if there is no such directory.
     fn in_directory(
         &self,
@@ -134,6 +155,10 @@ impl Store for MemoryStore {
         let taken = content.in_directory(&name.directory(), name, Operation::Put)?.and_then(|all| all.get(name));
         if let Some(taken) = taken {
             return Ok(if taken.bytes == bytes { Put::Created } else { Put::Exists });
+        }
+        #[cfg(any(test, feature = "testing"))]
+        if content.bytes_max.is_some_and(|max| content.bytes() + bytes.len() as u64 > max) {
+            return Err(error(name, Operation::Put, StoreErrorKind::NoSpace));
         }
         let object = Object { bytes, modified: self.clock.now() };
         content.objects.entry(name.directory()).or_default().insert(name.clone(), object);

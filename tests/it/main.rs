@@ -7,6 +7,7 @@ mod damage;
 mod faults;
 mod fixture;
 mod forget;
+mod full;
 mod fuzz_corpus;
 mod golden;
 mod holes;
