@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("prune", &[&["pack", "point", "protocol", "recipe", "repo"]]),
     ("status", &[&["point", "repo"]]),
     ("check", &[&["pack", "point", "protocol", "recipe", "repo"]]),
-    ("repair", &[&["point", "protocol", "repo"], OPERATIONS]),
+    // What it is given to open key slots with.
+    ("repair", &[&["crypto", "point", "protocol", "repo"], OPERATIONS]),
     ("recover", &[&["daemon", "repo"], OPERATIONS]),
     ("drill", &[&["daemon", "repo"], OPERATIONS]),
 ];

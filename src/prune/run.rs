@@ -133,7 +133,7 @@ fn open_runs(repository: &Repository) -> Result<HashSet<RunId>, RepoError> {
             Ok(record) => {
                 runs.insert(record.run);
             }
-            Err(error) if error.is_damage() || error.is_loss() => {}
+            Err(error) if error.is_mute() => {}
             Err(error) => return Err(error),
         }
     }

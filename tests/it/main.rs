@@ -6,6 +6,7 @@ mod browse;
 mod damage;
 mod faults;
 mod fixture;
+mod flips;
 mod forget;
 mod fuzz_corpus;
 mod golden;
