@@ -13,6 +13,7 @@ mod golden;
 mod instances;
 mod kinds;
 mod model;
+mod nights;
 mod order;
 mod parity;
 mod prune;
