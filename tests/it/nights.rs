@@ -192,9 +192,13 @@ fn after_400_nights_what_was_promised_is_there_in_little_room_and_read_with_litt
     // The others are no longer than a frame, and whatever is read of a frame is all of it.
     let of = |(_, point): &&(PointId, Point)| point.source.name == "big";
     let newest = |points: &[(PointId, Point)]| points.iter().rev().find(of).unwrap().1.clone();
-    let first = effort(&store, &catalog.points().iter().find(of).unwrap().1);
-    let (now, at_once) = (effort(&store, &newest(catalog.points())), effort(&fresh_store, &newest(&fresh_points)));
+    let (oldest, latest) = (&catalog.points().iter().find(of).unwrap().1, newest(catalog.points()));
+    let (first, now) = (effort(&store, oldest), effort(&store, &latest));
+    let at_once = effort(&fresh_store, &newest(&fresh_points));
     println!("bytes and reads: of the first point {first:?}, of the newest {now:?}, {at_once:?} if stored at once");
     assert!(now.0 * 4 <= at_once.0 * 5 && now.1 * 4 <= at_once.1 * 5, "{now:?} and {at_once:?}");
+    let (first_len, len) = (oldest.content.stream_len, latest.content.stream_len);
+    let is_near = |now: u64, first: u64| now * first_len * 4 <= first * len * 5;
+    assert!(is_near(now.0, first.0) && is_near(now.1 as u64, first.1 as u64), "{now:?} and {first:?}");
     assert!(check(&repository, CheckLevel::ReadData, &Silent).unwrap().is_clean());
 }
