@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::check::{CheckLevel, Report, Severity, check};
 use crate::clock::{Clock, Timestamp};
+use crate::crypto::Unlock;
 use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::Verdict;
@@ -52,10 +53,11 @@ pub struct Summary {
     pub left: Report,
 }
 
-/// Repairs a repository. Needs a key that can read.
+/// Repairs a repository. Needs a key that can read. Key slots are stored anew if they open with `key`.
 pub fn repair(
     repository: &Repository,
     options: RepairOptions,
+    key: Option<Unlock<'_>>,
     (host, clock): (&str, &dyn Clock),
     monitor: &dyn Monitor,
 ) -> Result<Summary, PruneError> {
@@ -70,6 +72,9 @@ pub fn repair(
     let degraded = || found.findings.iter().filter(|finding| finding.severity == Severity::Degraded);
     for finding in degraded() {
         summary.renewed_objects += usize::from(repository.renew(&finding.object)? == Renewal::Renewed);
+    }
+    if let Some(key) = key.filter(|_| degraded().any(|finding| finding.object.starts_with("keys/"))) {
+        summary.renewed_objects += repository.renew_slots(key)?;
     }
     let (named, removed) = repository.rebuild_segments()?;
     (summary.named_packs, summary.removed_objects) = (named, removed);

@@ -59,7 +59,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("prune", &[&["pack", "point", "protocol", "recipe", "repo"]]),
     ("status", &[&["point", "repo"]]),
     ("check", &[&["pack", "point", "protocol", "recipe", "repo"]]),
-    ("repair", &[&["point", "protocol", "repo"], OPERATIONS]),
+    // What it is given to open key slots with.
+    ("repair", &[&["crypto", "point", "protocol", "repo"], OPERATIONS]),
     ("recover", &[&["daemon", "repo"], OPERATIONS]),
     ("drill", &[&["daemon", "repo"], OPERATIONS]),
 ];
@@ -518,7 +519,8 @@ fn deletions(files: &[File]) -> Vec<String> {
 }
 
 /// Tests that kill and delete at random moments, and the laboratory that asks a daemon again and again.
-const SLEEPING_FILES: [&str; 3] = ["tests/daemon/anywhere.rs", "tests/daemon/lab.rs", "tests/daemon/product.rs"];
+const SLEEPING_FILES: [&str; 4] =
+    ["tests/cli/siege.rs", "tests/daemon/anywhere.rs", "tests/daemon/lab.rs", "tests/daemon/product.rs"];
 
 fn sleeps(files: &[File]) -> Vec<String> {
     let tests_of = |file: &File| {

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::id::{PackId, SegmentId};
+use crate::id::{ChunkId, PackId, SegmentId};
 use crate::limits::PACK_BYTES_TARGET;
 use crate::monitor::{Event, Monitor};
-use crate::pack::{Directory, SegmentPack};
+use crate::pack::{Directory, Location, PackKind, SegmentPack};
 use crate::protocol::Survey;
 use crate::prune::mark::Marks;
+use crate::prune::order::Order;
 use crate::repo::{ChunkSet, Reader, RepoError, Repository, Writer, cut_chunk};
 
 /// Copies are named, and what they were copied from deleted, after so many bytes, so that not much more room is taken
@@ -52,6 +53,18 @@ pub(super) fn for_each_pack(
         }
     }
     Ok(unreadable)
+}
+
+/// A chunk that is to be copied.
+struct Wanted {
+    order: u32,
+    /// Of its pack among those that are copied out of.
+    number: usize,
+    pack: PackId,
+    kind: PackKind,
+    chunk: ChunkId,
+    at: Location,
+    position: usize,
 }
 
 /// Where the chunks in use stand, for one look at the store.
@@ -134,63 +147,86 @@ impl<'u> Places<'u> {
         }
     }
 
-    /// Copies what nothing keeps yet out of these packs, in their order, until enough was copied. Returns the packs of
-    /// which everything is copied now, and those of which something cannot be read anywhere.
+    /// Copies what nothing keeps yet out of the first of these packs, until enough would be copied, in the order in
+    /// which it will be read. Returns the packs of which everything is copied now, and those of which something cannot
+    /// be read anywhere.
     pub(super) fn copy(
         &mut self,
         reader: &mut Reader<'_>,
-        writer: &Writer<'_>,
+        (writer, order): (&Writer<'_>, &Order),
         monitor: &dyn Monitor,
         packs: impl IntoIterator<Item = (PackId, u64)>,
     ) -> Result<(BTreeSet<PackId>, BTreeSet<PackId>), RepoError> {
         let (mut copied, mut unreadable) = (BTreeSet::new(), BTreeSet::new());
-        let before = writer.stored_bytes();
-        for (pack, bytes) in packs {
-            if monitor.stop_requested() || writer.stored_bytes() - before > COPIED_BYTES_MAX {
+        let (mut wanted, mut wanted_bytes) = (Vec::new(), 0);
+        for (number, (pack, bytes)) in packs.into_iter().enumerate() {
+            if monitor.stop_requested() || wanted_bytes > COPIED_BYTES_MAX {
                 break;
             }
-            let is_whole = self.copy_pack(reader, writer, (pack, bytes))?;
-            if is_whole {
-                copied.insert(pack)
-            } else {
-                unreadable.insert(pack)
-            };
-            monitor.event(Event::Advanced { object: None, bytes });
+            match writer.repository().directory_of(pack, bytes) {
+                Ok(directory) => {
+                    wanted_bytes += self.want(&mut wanted, order, (number, pack), &directory);
+                    copied.insert(pack);
+                }
+                Err(error) if error.is_damage() || error.is_loss() => drop(unreadable.insert(pack)),
+                Err(error) => return Err(error),
+            }
+        }
+        wanted.sort_unstable_by_key(|one| {
+            (one.kind == PackKind::Meta, one.order, one.number, one.at.frame, one.at.offset)
+        });
+        for one in wanted.iter().take_while(|_| !monitor.stop_requested()) {
+            self.copy_chunk(reader, writer, one)?;
+            let share =
+                u64::from(one.at.frame_sealed_len) * u64::from(one.at.len) / u64::from(one.at.frame_plain_len.max(1));
+            monitor.event(Event::Advanced { object: None, bytes: share });
+        }
+        for one in wanted.iter().filter(|one| !self.kept.has(one.position)) {
+            copied.remove(&one.pack);
+            if !monitor.stop_requested() {
+                unreadable.insert(one.pack);
+            }
         }
         writer.store_packs()?;
         Ok((copied, unreadable))
     }
 
-    fn copy_pack(
-        &mut self,
-        reader: &mut Reader<'_>,
-        writer: &Writer<'_>,
-        (id, bytes): (PackId, u64),
-    ) -> Result<bool, RepoError> {
-        let repository = writer.repository();
-        let directory = match repository.directory_of(id, bytes) {
-            Ok(directory) => directory,
-            Err(error) if error.is_damage() || error.is_loss() => return Ok(false),
-            Err(error) => return Err(error),
-        };
+    /// What is to be copied out of a pack; returns about how many bytes that makes.
+    fn want(
+        &self,
+        wanted: &mut Vec<Wanted>,
+        order: &Order,
+        (number, pack): (usize, PackId),
+        directory: &Directory,
+    ) -> u64 {
+        let mut bytes = 0;
         for (chunk, at) in directory.locations() {
-            let Some(position) = self.in_use.position(&chunk).filter(|position| !self.kept.has(*position)) else {
-                continue;
-            };
-            let read =
-                reader.frame(id, at).and_then(|frame| cut_chunk(repository, chunk, id, at, &frame).map(<[u8]>::to_vec));
-            match read {
-                Ok(plain) => {
-                    writer.copy(directory.kind, chunk, &plain)?;
-                    self.kept.set(position);
-                }
-                // It may stand in another victim, or twice in this one.
-                Err(error) if error.is_damage() || error.is_loss() => {}
-                Err(error) => return Err(error),
-            }
+            let position = self.in_use.position(&chunk).filter(|position| !self.kept.has(*position));
+            let Some(position) = position else { continue };
+            bytes += u64::from(at.len);
+            let (kind, order) = (directory.kind, order.of(position));
+            wanted.push(Wanted { order, number, pack, kind, chunk, at, position });
         }
-        let mut positions = directory.chunks().filter_map(|chunk| self.in_use.position(&chunk.id));
-        Ok(positions.all(|position| self.kept.has(position)))
+        bytes
+    }
+
+    fn copy_chunk(&mut self, reader: &mut Reader<'_>, writer: &Writer<'_>, one: &Wanted) -> Result<(), RepoError> {
+        let Wanted { pack, kind, chunk, at, position, .. } = *one;
+        if self.kept.has(position) {
+            return Ok(());
+        }
+        let frame = reader.frame(pack, at);
+        let read = frame.and_then(|frame| cut_chunk(writer.repository(), chunk, pack, at, &frame).map(<[u8]>::to_vec));
+        match read {
+            Ok(plain) => {
+                writer.copy(kind, chunk, &plain)?;
+                self.kept.set(position);
+                Ok(())
+            }
+            // It may stand in another victim, or twice in this one.
+            Err(error) if error.is_damage() || error.is_loss() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many of a pack's `bytes` bytes are in use and kept by nothing before it, by the plain lengths of chunks in

@@ -8,6 +8,7 @@
 mod copy;
 mod mark;
 mod merge;
+mod order;
 mod plan;
 mod run;
 mod sessions;

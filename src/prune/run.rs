@@ -10,6 +10,7 @@ use crate::pack::Directory;
 use crate::protocol::{Ending, Prune, PruneStep, Standing, Survey};
 use crate::prune::copy::{Listed, Places, for_each_pack};
 use crate::prune::mark::{Marker, Marks, Unknown};
+use crate::prune::order::Order;
 use crate::prune::sessions::{OpenSession, examine, standing, sweep_beats};
 use crate::prune::{MaxUnused, PackUse, Plan, Soundness, merge, plan};
 use crate::repo::{Reader, RepoError, Repository, Stored, Writer};
@@ -133,7 +134,7 @@ fn open_runs(repository: &Repository) -> Result<HashSet<RunId>, RepoError> {
             Ok(record) => {
                 runs.insert(record.run);
             }
-            Err(error) if error.is_damage() || error.is_loss() => {}
+            Err(error) if error.is_mute() => {}
             Err(error) => return Err(error),
         }
     }
@@ -277,10 +278,12 @@ impl<'r> Work<'r> {
         let object = "packing anew".to_owned();
         self.monitor.event(Event::Started { object: object.clone(), bytes: Some(self.summary.plan.repack_bytes) });
         let mut reader = Reader::new(self.repository)?;
+        let order = Order::read(self.repository, &self.marker.in_use)?;
         let mut left: Vec<(PackId, u64)> =
             packs.iter().filter_map(|pack| Some((*pack, *listed.packs.get(pack)?))).collect();
         while !left.is_empty() && !self.monitor.stop_requested() {
-            let (copied, unreadable) = places.copy(&mut reader, writer, self.monitor, left.iter().copied())?;
+            let (copied, unreadable) =
+                places.copy(&mut reader, (writer, &order), self.monitor, left.iter().copied())?;
             writer.name_packs()?;
             left.retain(|(pack, _)| !copied.contains(pack) && !unreadable.contains(pack));
         }
@@ -471,8 +474,13 @@ impl<'r> Work<'r> {
         };
         let mut places = Places::with(&self.marker.in_use, kept);
         let mut reader = Reader::new(self.repository)?;
-        let (copied, unreadable) = places.copy(&mut reader, writer, self.monitor, waiting)?;
+        let order = match look.order.take() {
+            Some(order) => order,
+            None => Order::read(self.repository, &self.marker.in_use)?,
+        };
+        let (copied, unreadable) = places.copy(&mut reader, (writer, &order), self.monitor, waiting)?;
         look.kept = Some(places.into_kept());
+        look.order = Some(order);
         look.unreadable.extend(unreadable);
         steps.copied(&copied);
         Ok(!self.monitor.stop_requested())
@@ -502,6 +510,8 @@ struct Look {
     listed: BTreeMap<PackId, u64>,
     /// The chunks in use that a pack holds which stays, or that were copied.
     kept: Option<Marks>,
+    /// In which order they are copied.
+    order: Option<Order>,
     /// Victims of which something could not be read.
     unreadable: BTreeSet<PackId>,
 }

@@ -47,7 +47,7 @@ pub(super) fn standing(repository: &Repository, id: PointId) -> Result<Standing,
 pub(super) fn examine(repository: &Repository, id: PointId) -> Result<OpenSession, RepoError> {
     let record = match repository.read_session(id) {
         Ok(record) => Some(record),
-        Err(error) if error.is_damage() || error.is_loss() => None,
+        Err(error) if error.is_mute() => None,
         Err(error) => return Err(error),
     };
     let now = repository.store_time()?;

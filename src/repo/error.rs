@@ -141,6 +141,11 @@ impl RepoError {
         }
     }
 
+    /// Whether what stands there tells nothing, for whatever reason, or is gone: of a session, that is all the same.
+    pub fn is_mute(&self) -> bool {
+        self.is_damage() || self.is_loss() || matches!(self, Self::NewerFormat { .. })
+    }
+
     /// Whether the store has no room left.
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NoSpace)

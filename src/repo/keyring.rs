@@ -3,8 +3,8 @@
 use crate::clock::Timestamp;
 use crate::crypto::keyslot::Kdf;
 use crate::crypto::{
-    Access, Description, Keys, Keyslot, ReadKeys, SealSlotError, SlotContents, SlotError, SlotKey, SlotProblem, Unlock,
-    seal_slot,
+    Access, Description, Keys, Keyslot, ReadKeys, SealSlotError, SlotContents, SlotError, SlotKey, SlotKind,
+    SlotProblem, Unlock, seal_slot,
 };
 use crate::id::KeyslotId;
 use crate::limits::OBJECT_BYTES_MAX;
@@ -203,6 +203,34 @@ impl Repository {
             (None, _) => Err(KeyringError::NoSuchSlot { wanted: wanted.to_owned() }.into()),
             (Some(_), Some(_)) => Err(KeyringError::AmbiguousSlot { wanted: wanted.to_owned() }.into()),
         }
+    }
+
+    /// Stores the slots anew of which one copy is damaged, as far as this key opens them: a slot's bytes hold for its
+    /// id alone, and to make another one its secret is needed. The old one goes once the new one is durable; who dies
+    /// in between leaves both, and they open to the same. Returns how many.
+    pub fn renew_slots(&self, unlock: Unlock<'_>) -> Result<usize, RepoError> {
+        let mut renewed = 0;
+        for id in list(self.store())? {
+            let slot = match read(self.store(), id) {
+                Ok(slot) if slot.damage().is_some() => slot,
+                Err(error @ RepoError::Store(_)) => return Err(error),
+                Ok(_) | Err(_) => continue,
+            };
+            let Ok(said) = slot.describe(self.write_keys()) else { continue };
+            let key = match (unlock, slot.kdf(), said.kind) {
+                (Unlock::Passphrase(passphrase), Kdf::Argon2id(cost), _) => SlotKey::Passphrase(passphrase, cost),
+                (Unlock::KeyFile(file), Kdf::KeyFile, SlotKind::Recovery) => SlotKey::Recovery(file),
+                (Unlock::KeyFile(file), Kdf::KeyFile, _) => SlotKey::KeyFile(file),
+                _ => continue,
+            };
+            if slot.open(unlock).is_err() {
+                continue;
+            }
+            self.add_key(&key, said.access, &said.label, said.created)?;
+            self.store().delete(&layout::keyslot(id))?;
+            renewed += 1;
+        }
+        Ok(renewed)
     }
 
     /// Removes a slot; never the last that can read.

@@ -340,10 +340,22 @@ impl Repository {
 
     /// The same without those that cannot be read.
     pub(super) fn readable_notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
-        self.notes_but(|error| matches!(error, RepoError::Damaged { .. } | RepoError::NewerFormat { .. }))
+        self.notes_but(is_no_note)
+    }
+
+    /// Every note that can be read, superseded ones too.
+    pub(super) fn every_readable_note(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
+        self.every_note_but(is_no_note)
     }
 
     fn notes_but(&self, is_passed_over: impl Fn(&RepoError) -> bool) -> Result<Vec<(NoteId, Note)>, RepoError> {
+        let mut notes = self.every_note_but(is_passed_over)?;
+        let superseded: HashSet<NoteId> = notes.iter().flat_map(|(_, note)| note.supersedes.iter().copied()).collect();
+        notes.retain(|(id, _)| !superseded.contains(id));
+        Ok(notes)
+    }
+
+    fn every_note_but(&self, is_passed_over: impl Fn(&RepoError) -> bool) -> Result<Vec<(NoteId, Note)>, RepoError> {
         let mut notes = Vec::new();
         for id in self.list_ids(&layout::NOTES, NoteId::from_bytes)? {
             match self.read_note(id) {
@@ -353,8 +365,6 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        let superseded: HashSet<NoteId> = notes.iter().flat_map(|(_, note)| note.supersedes.iter().copied()).collect();
-        notes.retain(|(id, _)| !superseded.contains(id));
         Ok(notes)
     }
 
@@ -441,6 +451,11 @@ impl Repository {
         }
         Ok((directory, trailer))
     }
+}
+
+/// Whether what stands there says nothing to this program.
+fn is_no_note(error: &RepoError) -> bool {
+    matches!(error, RepoError::Damaged { .. } | RepoError::NewerFormat { .. })
 }
 
 /// What is wrong with a small object.

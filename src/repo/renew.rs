@@ -2,12 +2,12 @@
 //!
 //! Nothing is replaced: what is stored anew has another name, and the old object goes once the new one is durable.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{NoteId, SegmentId};
 use crate::limits::SEGMENT_CHUNKS_TARGET;
 use crate::pack::Segment;
-use crate::repo::{Config, RepoError, Repository, layout, objects};
+use crate::repo::{Config, Note, RepoError, Repository, layout, objects};
 use crate::store::Name;
 
 /// What became of an object.
@@ -42,16 +42,28 @@ impl Repository {
         }
         if directory == layout::NOTES {
             let Some(id) = layout::parse_id(&name, NoteId::from_bytes) else { return Ok(Renewal::Left) };
-            // One that another supersedes says nothing any more, and must not begin to.
-            let Some((_, mut note)) = self.readable_notes()?.into_iter().find(|(counting, _)| *counting == id) else {
-                return Ok(Renewal::Left);
-            };
-            note.supersedes.push(id);
-            self.put_note(&note)?;
-            self.remove_note(id)?;
-            return Ok(Renewal::Renewed);
+            return self.renew_note(id);
         }
         Ok(Renewal::Left)
+    }
+
+    /// One that another supersedes says nothing any more and must not begin to: what it superseded itself, that other
+    /// one takes over, and it goes.
+    fn renew_note(&self, id: NoteId) -> Result<Renewal, RepoError> {
+        let notes: BTreeMap<NoteId, Note> = self.every_readable_note()?.into_iter().collect();
+        let (mut counting, mut below) = (id, BTreeSet::new());
+        while below.insert(counting) {
+            let above = notes.iter().find(|(_, note)| note.supersedes.contains(&counting));
+            counting = above.map_or(counting, |(above, _)| *above);
+        }
+        let Some(mut note) = notes.get(&counting).cloned() else { return Ok(Renewal::Left) };
+        let beneath = below.iter().filter_map(|one| notes.get(one)).flat_map(|one| one.supersedes.iter().copied());
+        note.supersedes = beneath.chain(below.iter().copied()).collect::<BTreeSet<NoteId>>().into_iter().collect();
+        self.put_note(&note)?;
+        for superseded in BTreeSet::from([counting, id]) {
+            self.remove_note(superseded)?;
+        }
+        Ok(Renewal::Renewed)
     }
 
     /// Only the config in force matters; it is stored once more under the next number.

@@ -118,6 +118,10 @@ fn one_of_two_copies_is_enough_and_check_says_so() {
     bench.run(&["export", "web1", "out.tar"]).succeeds();
     let checked = bench.run(&["check"]).fails(3, &["4 findings"]);
     assert_eq!(checked.out.matches("DEGRADED").count(), 4, "{}", checked.out);
+    let slot = bench.object("keys");
+    bench.run(&["repair"]).succeeds();
+    bench.run(&["check"]).succeeds();
+    assert!(bench.objects("keys").len() == 1 && bench.object("keys") != slot, "the key opens another slot now");
 }
 
 #[test]

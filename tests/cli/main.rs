@@ -13,5 +13,6 @@ mod json;
 mod keys;
 mod prune;
 mod refusals;
+mod siege;
 mod sources;
 mod streams;

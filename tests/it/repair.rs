@@ -17,7 +17,7 @@ use crate::fixture::{
 
 fn mend(repository: &Repository, no_prune_runs: bool) -> Summary {
     let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs };
-    repair(repository, options, ("test-host", &clock()), &Silent).unwrap()
+    repair(repository, options, None, ("test-host", &clock()), &Silent).unwrap()
 }
 
 fn objects(store: &MemoryStore, kind: &str) -> Vec<Name> {

@@ -608,9 +608,9 @@ fn parse_permille(text: &str) -> Result<u64, String> {
 ///
 /// Checks first, and does what the findings ask for: small objects of which one copy is damaged are stored anew, lost
 /// index segments are made again from the packs, and damaged packs are replaced by new ones with all that can be read
-/// of them. Packs of which something that points need cannot be read stay, and so do those points: a later backup of
-/// the same content heals them. Nothing that might be wanted is thrown away. Without --read-data only damage is found
-/// that shows without reading all data.
+/// of them. A damaged key is added anew if it is the one that was given. Packs of which something that points need
+/// cannot be read stay, and so do those points: a later backup of the same content heals them. Nothing that might be
+/// wanted is thrown away. Without --read-data only damage is found that shows without reading all data.
 #[derive(Arguments)]
 pub struct Repair {
     /// Read all data to find what is damaged

@@ -36,7 +36,8 @@ pub enum Key {
 }
 
 impl Key {
-    fn unlock(&self) -> Unlock<'_> {
+    /// What is tried on key slots.
+    pub fn unlock(&self) -> Unlock<'_> {
         match self {
             Self::Passphrase(passphrase) => Unlock::Passphrase(passphrase),
             Self::KeyFile(file) => Unlock::KeyFile(file),
@@ -59,7 +60,8 @@ pub fn tell_damaged((repository, refreshed): (Repository, Refreshed), output: &O
 
 /// The same for a command that finds damage itself.
 pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
-    unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))
+    let unlocked = unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT));
+    unlocked.map(|(opened, _)| opened)
 }
 
 /// The same for a command that adds to the repository or deletes from it. A mount that shows older listings than the
@@ -67,13 +69,25 @@ pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, 
 /// "Bounded staleness").
 pub fn open_to_write(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
     let opened = open_untold(settings, output)?;
+    refuse_older_listings(&opened.0, settings)?;
+    Ok(opened)
+}
+
+/// The same for a command that stores key slots anew, with what opened it.
+pub fn open_to_mend(settings: &Settings, output: &Output) -> Result<(Repository, Key), CliError> {
+    let ((repository, _), key) = unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))?;
+    refuse_older_listings(&repository, settings)?;
+    Ok((repository, key))
+}
+
+fn refuse_older_listings(repository: &Repository, settings: &Settings) -> Result<(), CliError> {
     let path = settings.repository()?;
     let (mount, agreed) =
-        (waiting::open_store(&path)?.inner().capacity()?.file_system, opened.0.config().settle_seconds);
-    let FileSystem::Nfs { .. } = mount else { return Ok(opened) };
+        (waiting::open_store(&path)?.inner().capacity()?.file_system, repository.config().settle_seconds);
+    let FileSystem::Nfs { .. } = mount else { return Ok(()) };
     let seconds = mount.listing_seconds();
     if seconds <= agreed {
-        return Ok(opened);
+        return Ok(());
     }
     let message = format!(
         "{} is mounted so that listings may be {seconds} s old, and the repository counts with {agreed} s",
@@ -93,16 +107,20 @@ pub fn tell_mended(repository: &Repository, output: &Output) {
     }
 }
 
-fn unlock(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
+/// What was opened, and the key that did it.
+type Unlocked = ((Repository, Refreshed), Key);
+
+fn unlock(settings: &Settings, output: &Output) -> Result<Unlocked, CliError> {
     let path = settings.repository()?;
     let store: Arc<dyn Store> = Arc::new(waiting::open_store(&path)?);
     let locks = Locks::of(&*store)?;
     let cache = usable_cache(settings, output);
     let place = cache.as_deref().map_or(IndexPlace::Memory, IndexPlace::Directory);
-    let (repository, refreshed) = match &settings.key {
+    let ((repository, refreshed), key) = match &settings.key {
         Some(source) => {
             let key = read_key(source, output)?;
-            Repository::open(store, key.unlock(), place).map_err(|error| explain_other_kind(error, &key, locks))?
+            let opened = Repository::open(store, key.unlock(), place);
+            (opened.map_err(|error| explain_other_kind(error, &key, locks))?, key)
         }
         None => open_by_asking(&store, locks, &path, place, output)?,
     };
@@ -111,7 +129,7 @@ fn unlock(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed
         repository.id().short(),
         count(refreshed.absorbed as u64, "index segment")
     ));
-    Ok((repository, refreshed))
+    Ok(((repository, refreshed), key))
 }
 
 /// A key file where only passphrases open, or the other way round, is the wrong kind and not the wrong key.
@@ -131,7 +149,7 @@ fn open_by_asking(
     path: &Path,
     place: IndexPlace<'_>,
     output: &Output,
-) -> Result<(Repository, Refreshed), CliError> {
+) -> Result<Unlocked, CliError> {
     if locks.passphrases == 0 {
         return Err(CliError::new(
             Code::NoKey,
@@ -148,7 +166,7 @@ fn open_by_asking(
                 output.warning("That is not it; once more");
                 attempt += 1;
             }
-            other => return Ok(other?),
+            other => return Ok((other?, Key::Passphrase(passphrase))),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::{Settings, host_name};
 use crate::error::{CliError, Code};
 use crate::interrupt;
 use crate::json;
-use crate::open::{open_to_write, open_untold};
+use crate::open::{open_to_mend, open_untold};
 use crate::output::Output;
 use crate::progress::{Problems, Progress};
 use crate::table::count;
@@ -26,7 +26,7 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
     if let Some(seconds) = args.settle {
         return raise(seconds, settings, output);
     }
-    let (repository, _) = open_to_write(settings, output)?;
+    let (repository, key) = open_to_mend(settings, output)?;
     let options = RepairOptions {
         level: if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure },
         dealing: if args.now { Dealing::Now } else { Dealing::Wait },
@@ -34,7 +34,7 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
     };
     let progress = Progress::new(output, Problems::Kept);
     let working = interrupt::working();
-    let repaired = repair(&repository, options, (&host_name(), &SystemClock), &progress);
+    let repaired = repair(&repository, options, Some(key.unlock()), (&host_name(), &SystemClock), &progress);
     drop(working);
     progress.clear();
     let summary = repaired.map_err(|error| {
