@@ -27,7 +27,7 @@ impl Order {
         let newest: BTreeMap<&Source, &Point> =
             catalog.points().iter().map(|(_, point)| (&point.source, point)).collect();
         let mut walk = Walk { in_use, order: vec![OF_OLDER; in_use.len()], next: 0 };
-        let mut reader = Reader::new(repository)?;
+        let mut reader = Reader::of_recipes(repository)?;
         for point in newest.into_values() {
             match walk.point(&mut reader, point) {
                 Err(error @ (RepoError::Store(_) | RepoError::Index(_))) if !error.is_damage() => return Err(error),
