@@ -340,10 +340,23 @@ impl Repository {
 
     /// The same without those that cannot be read.
     pub(super) fn readable_notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
-        self.notes_but(|error| matches!(error, RepoError::Damaged { .. } | RepoError::NewerFormat { .. }))
+        self.notes_but(is_unreadable)
+    }
+
+    /// The notes that say of another one that it counts no more, whether or not they count themselves.
+    pub(super) fn notes_superseding(&self, id: NoteId) -> Result<Vec<Note>, RepoError> {
+        let all = self.all_notes_but(is_unreadable)?;
+        Ok(all.into_iter().map(|(_, note)| note).filter(|note| note.supersedes.contains(&id)).collect())
     }
 
     fn notes_but(&self, is_passed_over: impl Fn(&RepoError) -> bool) -> Result<Vec<(NoteId, Note)>, RepoError> {
+        let mut notes = self.all_notes_but(is_passed_over)?;
+        let superseded: HashSet<NoteId> = notes.iter().flat_map(|(_, note)| note.supersedes.iter().copied()).collect();
+        notes.retain(|(id, _)| !superseded.contains(id));
+        Ok(notes)
+    }
+
+    fn all_notes_but(&self, is_passed_over: impl Fn(&RepoError) -> bool) -> Result<Vec<(NoteId, Note)>, RepoError> {
         let mut notes = Vec::new();
         for id in self.list_ids(&layout::NOTES, NoteId::from_bytes)? {
             match self.read_note(id) {
@@ -353,8 +366,6 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        let superseded: HashSet<NoteId> = notes.iter().flat_map(|(_, note)| note.supersedes.iter().copied()).collect();
-        notes.retain(|(id, _)| !superseded.contains(id));
         Ok(notes)
     }
 
@@ -520,6 +531,11 @@ impl Repository {
         };
         opened.map_err(|error| error.to_string())
     }
+}
+
+/// Whether an object is there and says nothing to this program.
+fn is_unreadable(error: &RepoError) -> bool {
+    matches!(error, RepoError::Damaged { .. } | RepoError::NewerFormat { .. })
 }
 
 fn describe(damage: Damage) -> &'static str {

@@ -42,16 +42,27 @@ impl Repository {
         }
         if directory == layout::NOTES {
             let Some(id) = layout::parse_id(&name, NoteId::from_bytes) else { return Ok(Renewal::Left) };
-            // One that another supersedes says nothing any more, and must not begin to.
-            let Some((_, mut note)) = self.readable_notes()?.into_iter().find(|(counting, _)| *counting == id) else {
-                return Ok(Renewal::Left);
-            };
-            note.supersedes.push(id);
-            self.put_note(&note)?;
-            self.remove_note(id)?;
-            return Ok(Renewal::Renewed);
+            return self.renew_note(id);
         }
         Ok(Renewal::Left)
+    }
+
+    /// A note that another supersedes says nothing any more, and must not begin to. If the other one supersedes all
+    /// that it does, as one that an interrupted repair has stored anew, the old one can go.
+    fn renew_note(&self, id: NoteId) -> Result<Renewal, RepoError> {
+        let mut note = match self.read_note(id) {
+            Err(RepoError::Gone { .. }) => return Ok(Renewal::Left),
+            other => other?,
+        };
+        let superseding = self.notes_superseding(id)?;
+        if superseding.is_empty() {
+            note.supersedes.push(id);
+            self.put_note(&note)?;
+        } else if !superseding.iter().any(|other| note.supersedes.iter().all(|old| other.supersedes.contains(old))) {
+            return Ok(Renewal::Left);
+        }
+        self.remove_note(id)?;
+        Ok(Renewal::Renewed)
     }
 
     /// Only the config in force matters; it is stored once more under the next number.
