@@ -83,8 +83,16 @@ impl Checker<'_> {
         for id in self.repository.list_segments()? {
             let segment = match self.repository.read_segment(id) {
                 Ok(segment) => segment,
-                // Told already, with the other small objects.
-                Err(RepoError::Gone { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => continue,
+                Err(RepoError::Gone { .. }) => continue,
+                Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
+                    // Told already, with the other small objects, unless it could be read then.
+                    let segment = id.to_string();
+                    if !self.report.findings.iter().any(|finding| finding.object.ends_with(&segment)) {
+                        let message = format!("{error}; it could be read just before, so its packs were not read");
+                        self.find(Severity::Damage, &format!("Index segment {segment}"), message, Vec::new());
+                    }
+                    continue;
+                }
                 Err(error) => return Err(error),
             };
             self.read_packs_of(&segment, &is_chosen)?;
