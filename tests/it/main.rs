@@ -4,6 +4,7 @@ mod anywhere;
 mod beside;
 mod browse;
 mod damage;
+mod every_call;
 mod faults;
 mod fixture;
 mod forget;
