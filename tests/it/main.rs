@@ -3,6 +3,7 @@
 mod anywhere;
 mod beside;
 mod browse;
+mod crashes;
 mod damage;
 mod every_call;
 mod faults;

@@ -26,28 +26,28 @@ use holdall::store::{Deleted, Store};
 use crate::fixture::{clock, export_bytes, init, key_file, noise, reopen};
 
 /// How many seeds are tried: a few here, many by hand.
-fn rounds(few: u64) -> u64 {
+pub fn rounds(few: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "the one knob of the tests; the product reads its own in config.rs")]
     let asked = std::env::var("HOLDALL_TEST_ROUNDS");
     asked.ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(few)
 }
 
 /// The same numbers for the same seed.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self) -> u64 {
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ mixed >> 31
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.roll() % end as u64).unwrap()
     }
 
-    fn one_in(&mut self, of: usize) -> bool {
+    pub fn one_in(&mut self, of: usize) -> bool {
         self.below(of) == 0
     }
 }
