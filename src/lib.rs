@@ -41,6 +41,9 @@
 //!   few files delete anything: `tests/tidy.rs`.
 //! - No policy drops the newest point of a source, a pinned one, or any while a note cannot be read; a void is never
 //!   removed: `retention`, `tests/it/forget.rs`.
+//! - What was answered survives a power cut or a kill at any moment, and nobody has to mend anything:
+//!   `tests/it/crashes.rs`, `tests/cli/kill.rs`. Whatever call of the store fails, success is reported only for what is
+//!   complete: `tests/it/faults.rs`.
 //! - Every buffer and queue is bounded by a constant in [`limits`].
 #![deny(missing_docs, clippy::print_stdout, clippy::print_stderr)]
 // A test that panics has failed, which is what it is for.

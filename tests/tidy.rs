@@ -519,8 +519,13 @@ fn deletions(files: &[File]) -> Vec<String> {
 }
 
 /// Tests that kill and delete at random moments, and the laboratory that asks a daemon again and again.
-const SLEEPING_FILES: [&str; 4] =
-    ["tests/cli/siege.rs", "tests/daemon/anywhere.rs", "tests/daemon/lab.rs", "tests/daemon/product.rs"];
+const SLEEPING_FILES: [&str; 5] = [
+    "tests/cli/kill.rs",
+    "tests/cli/siege.rs",
+    "tests/daemon/anywhere.rs",
+    "tests/daemon/lab.rs",
+    "tests/daemon/product.rs",
+];
 
 fn sleeps(files: &[File]) -> Vec<String> {
     let tests_of = |file: &File| {

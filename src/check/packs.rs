@@ -101,7 +101,7 @@ impl Checker<'_> {
         self.read_packs_of(&unnamed, &is_chosen)
     }
 
-    /// Every segment that can be read; the others are told with the small objects.
+    /// Every segment that can be read; the others are told.
     fn each_segment(
         &mut self,
         mut each: impl FnMut(&mut Self, &Segment) -> Result<(), RepoError>,
@@ -109,7 +109,15 @@ impl Checker<'_> {
         for id in self.repository.list_segments()? {
             match self.repository.read_segment(id) {
                 Ok(segment) => each(self, &segment)?,
-                Err(RepoError::Gone { .. } | RepoError::Damaged { .. } | RepoError::NewerFormat { .. }) => {}
+                Err(RepoError::Gone { .. }) => {}
+                Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
+                    let segment = id.to_string();
+                    // Told already, with the other small objects, unless it could be read then.
+                    if !self.report.findings.iter().any(|finding| finding.object.ends_with(&segment)) {
+                        let message = format!("{error}; it could be read just before, so its packs were passed over");
+                        self.find(Severity::Damage, &format!("Index segment {segment}"), message, Vec::new());
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -29,6 +29,8 @@ use crate::clock::Timestamp;
 use crate::id::{self, RandomError};
 use crate::limits::LOOK_AGAIN_MAX;
 
+#[cfg(any(test, feature = "testing"))]
+pub use local::power;
 pub use local::{Capacity, FileSystem, LocalStore};
 pub use memory::MemoryStore;
 pub use name::{Directory, Name, NameError};

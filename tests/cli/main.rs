@@ -11,6 +11,7 @@ mod help;
 mod interrupt;
 mod json;
 mod keys;
+mod kill;
 mod prune;
 mod refusals;
 mod siege;

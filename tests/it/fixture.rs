@@ -88,6 +88,11 @@ pub fn export_bytes(repository: &Repository, point: &Point) -> Vec<u8> {
     bytes
 }
 
+/// A directory in memory where there is one: what syncs thousands of times needs no disk.
+pub fn quick_directory() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 /// Bytes that do not compress, the same for the same seed.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];

@@ -14,10 +14,11 @@ use holdall::point::Verdict;
 use holdall::repo::{Catalog, Commit, RepoError, Repository, Session, SessionRecord, Writer};
 use holdall::retention::{Calendar, Keep, Policy, Reason};
 use holdall::source::Source;
-use holdall::store::fault::{Effect, Failure, Fault, FaultyStore};
+use holdall::store::fault::{Fault, FaultyStore};
 use holdall::store::{Deleted, MemoryStore, Name, Put, Store};
 use jiff::tz::TimeZone;
 
+use crate::every_call::{LAST, REFUSED, TORN, UNANSWERED, at_every_call};
 use crate::fixture::{clock, export_bytes, init, new, points, reopen, tar_of_noise};
 
 const DAY: u64 = 86_400_000_000;
@@ -308,14 +309,7 @@ fn forget_with(fault: Option<Fault>) -> usize {
 
 #[test]
 fn a_failure_at_any_call_costs_a_repetition_at_most() {
-    let calls = forget_with(None);
-    assert!(calls >= 24, "forgetting makes {calls} calls: has a step been lost?");
-    for call in 0..calls {
-        forget_with(Some(Fault::refuse(call, Failure::Io)));
-        forget_with(Some(Fault::lose_answer(call, Failure::Unreachable)));
-        forget_with(Some(Fault::crash(call, Effect::Refuse)));
-        forget_with(Some(Fault::crash(call, Effect::LoseAnswer)));
-    }
+    at_every_call(24, &[&REFUSED, &UNANSWERED, &LAST, &TORN], forget_with);
 }
 
 /// Wherever the removal of what is damaged ends, a writer with an open session commits its point as a whole or not at
@@ -348,12 +342,6 @@ fn a_failure_at_any_call_leaves_damage_or_a_session_or_a_void() {
         }
         calls
     };
-    let calls = run(None);
-    assert_eq!(calls, 4, "it is read, deleted, replaced by a void, and its session goes");
-    for call in 0..calls {
-        run(Some(Fault::refuse(call, Failure::Io)));
-        run(Some(Fault::lose_answer(call, Failure::Unreachable)));
-        run(Some(Fault::crash(call, Effect::Refuse)));
-        run(Some(Fault::crash(call, Effect::LoseAnswer)));
-    }
+    assert_eq!(run(None), 4, "it is read, deleted, replaced by a void, and its session goes");
+    at_every_call(4, &[&REFUSED, &UNANSWERED, &LAST, &TORN], run);
 }

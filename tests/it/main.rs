@@ -3,7 +3,9 @@
 mod anywhere;
 mod beside;
 mod browse;
+mod crashes;
 mod damage;
+mod every_call;
 mod faults;
 mod fixture;
 mod flips;

@@ -1,18 +1,23 @@
 //! Prune: what no point uses goes, everything else stays, whatever happens meanwhile.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use holdall::backup::Run;
+use holdall::check::CheckLevel;
 use holdall::id::PointId;
-use holdall::monitor::Silent;
+use holdall::monitor::{Collected, Event, Silent};
 use holdall::pack::PackKind;
 use holdall::prune::{Dealing, MaxUnused, PruneError, Summary, prepare, prune};
+use holdall::repair::{RepairOptions, repair};
 use holdall::repo::Repository;
-use holdall::store::fault::{Effect, Failure, Fault, FaultyStore};
+use holdall::store::fault::{Effect, Fault};
 use holdall::store::record::{Outcome, Recorded, RecordingStore};
 use holdall::store::{Deleted, MemoryStore, Operation, Store};
 
+use crate::every_call::{
+    LAST, REFUSED_IN_TURN, TORN, UNANSWERED, assert_only_what_is_torn_is_told, at_every_call, copy, during, torn,
+};
 use crate::fixture::{
     assert_holds, clock, export_bytes, feed_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise,
 };
@@ -176,64 +181,78 @@ fn a_prune_takes_the_steps_in_their_order() {
     assert_sound(&repository, &[("kept", &kept), ("also", &also)]);
 }
 
+/// What [`half_used`] makes, and the bytes of the packs of a repository that never held anything else.
+struct HalfUsed {
+    store: Arc<MemoryStore>,
+    kept: Vec<u8>,
+    also: Vec<u8>,
+    fresh_bytes: u64,
+}
+
 /// A prune with a fault planned; returns how many calls it made.
 fn prune_with(fault: Option<Fault>) -> usize {
-    let store = Arc::new(FaultyStore::new(MemoryStore::new(), []));
-    let (repository, kept, also) = half_used(Arc::<FaultyStore<MemoryStore>>::clone(&store));
-    store.plan(fault);
-    let pruned = try_prune(&repository, MaxUnused::Bytes(0), Dealing::Now);
-    let calls = store.calls(None);
-    store.plan([]);
-    let later = reopen(store);
-    for (name, bytes) in [("kept", &kept), ("also", &also)] {
+    static HALF_USED: OnceLock<HalfUsed> = OnceLock::new();
+    let HalfUsed { store: before, kept, also, fresh_bytes } = HALF_USED.get_or_init(|| {
+        let store = Arc::new(MemoryStore::new());
+        let (_, kept, also) = half_used(Arc::<MemoryStore>::clone(&store));
+        let fresh = new();
+        for (name, bytes) in [("file:kept", &kept), ("file:also", &also)] {
+            import_bytes(&fresh, &bytes[..], Some(name)).unwrap();
+        }
+        HalfUsed { store, kept, also, fresh_bytes: pack_bytes(&fresh) }
+    });
+    let store = copy(before);
+    let repository = reopen(Arc::clone(&store) as Arc<dyn Store>);
+    let told = Collected::default();
+    let (pruned, calls) = during(&store, fault, |_| {
+        prepare(&repository, MaxUnused::Bytes(0), "test-host", &told).and_then(|one| prune(one, Dealing::Now))
+    });
+    let later = reopen(Arc::clone(&store) as Arc<dyn Store>);
+    for (name, bytes) in [("kept", kept), ("also", also)] {
         let found = points(&later);
         let (_, point) = found.iter().find(|(_, point)| point.source.name == name).expect("it was not forgotten");
-        assert!(export_bytes(&later, point) == **bytes, "{fault:?}: {name}");
+        assert!(export_bytes(&later, point) == **bytes, "{name}");
     }
-    let fresh = new();
-    for (name, bytes) in [("file:kept", &kept), ("file:also", &also)] {
-        import_bytes(&fresh, &bytes[..], Some(name)).unwrap();
+    let is_small = || pack_bytes(&later) * 10 <= fresh_bytes * 11;
+    // What says that it is done, and of nothing that it could not read, has done all.
+    let has_problems = told.events().iter().any(|event| matches!(event, Event::Problem(_)));
+    if pruned.is_ok_and(|summary| summary.waiting_for.is_empty()) && !has_problems {
+        assert_sound(&later, &[("kept", kept), ("also", also)]);
+        // Who was lied to about what a segment says may have copied what was kept already.
+        let is_lied_to = fault.is_some_and(|fault| matches!(fault.effect, Effect::Tear { .. }));
+        assert!(is_small() || is_lied_to, "{} is not as small as {fresh_bytes}", pack_bytes(&later));
     }
-    let is_small = || pack_bytes(&later) * 10 <= pack_bytes(&fresh) * 11;
-    // What says that it is done has done all.
-    if pruned.is_ok_and(|summary| summary.waiting_for.is_empty()) {
-        assert_sound(&later, &[("kept", &kept), ("also", &also)]);
-        assert!(is_small(), "{fault:?}: {} is not as small as {}", pack_bytes(&later), pack_bytes(&fresh));
+    if !torn(&store).is_empty() {
+        // A store that breaks its contract leaves what has to be mended.
+        assert_only_what_is_torn_is_told(&later, &store);
+        let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs: true };
+        assert!(repair(&later, options, None, ("test-host", &clock()), &Silent).unwrap().left.is_clean());
     }
     // The next one needs no mending and leaves nothing of this one.
     prune_all(&later);
-    assert_sound(&later, &[("kept", &kept), ("also", &also)]);
-    assert!(is_small(), "{fault:?}");
+    assert_sound(&later, &[("kept", kept), ("also", also)]);
+    assert!(is_small());
     calls
-}
-
-fn at_every_call(fault: impl Fn(usize) -> Fault) {
-    let calls = prune_with(None);
-    assert!(calls >= 150, "a prune makes {calls} calls: has a step been lost?");
-    for call in 0..calls {
-        prune_with(Some(fault(call)));
-    }
 }
 
 #[test]
 fn an_error_at_any_call_of_a_prune_costs_no_data() {
-    at_every_call(|call| Fault::refuse(call, Failure::Io));
+    at_every_call(250, &[&REFUSED_IN_TURN], prune_with);
 }
 
 #[test]
 fn a_lost_answer_at_any_call_of_a_prune_costs_no_data() {
-    at_every_call(|call| Fault::lose_answer(call, Failure::Unreachable));
-}
-
-#[test]
-fn a_full_disk_at_any_call_of_a_prune_costs_no_data() {
-    at_every_call(|call| Fault::refuse(call, Failure::NoSpace));
+    at_every_call(250, &[&UNANSWERED], prune_with);
 }
 
 #[test]
 fn the_death_of_a_prune_at_any_call_costs_no_data() {
-    at_every_call(|call| Fault::crash(call, Effect::Refuse));
-    at_every_call(|call| Fault::crash(call, Effect::LoseAnswer));
+    at_every_call(250, &[&LAST], prune_with);
+}
+
+#[test]
+fn a_put_that_a_prune_tears_costs_no_data() {
+    at_every_call(250, &[&TORN], prune_with);
 }
 
 #[test]

@@ -16,6 +16,9 @@ use rustix::io::Errno;
 use crate::error::{CliError, Code};
 use crate::interrupt::{self, Undone};
 
+/// So many files that killed programs left behind are passed over.
+const LEFT_BEHIND_MAX: usize = 100;
+
 /// What to do with a file that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Existing {
@@ -52,18 +55,24 @@ impl NewFile {
         let name = path.file_name().ok_or_else(|| {
             CliError::new(Code::Usage, format!("{} does not end with the name of a file", path.display()))
         })?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".holdall-{}", std::process::id()));
-        let temporary = path.with_file_name(hidden);
-        let undone = Some(interrupt::removes(temporary.clone()));
-        let file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)
-            .map_err(|error| CliError::io(path.display(), "create", &error))?;
-        Ok(Self { path: path.to_owned(), temporary, file, existing, undone })
+        let mut left = LEFT_BEHIND_MAX;
+        loop {
+            let mut hidden = OsString::from(".");
+            hidden.push(name);
+            hidden.push(format!(".holdall-{}", std::process::id()));
+            if left < LEFT_BEHIND_MAX {
+                hidden.push(format!("-{}", LEFT_BEHIND_MAX - left));
+            }
+            let temporary = path.with_file_name(hidden);
+            let undone = Some(interrupt::removes(temporary.clone()));
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+            match file {
+                Ok(file) => return Ok(Self { path: path.to_owned(), temporary, file, existing, undone }),
+                // A killed program that had the same process id, or one on another host that has it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && left > 0 => left -= 1,
+                Err(error) => return Err(CliError::io(path.display(), "create", &error)),
+            }
+        }
     }
 
     /// Makes it durable and gives it its name.
@@ -116,5 +125,27 @@ impl Drop for NewFile {
         if !self.temporary.as_os_str().is_empty() {
             let _ = fs::remove_file(&self.temporary);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_killed_program_with_the_same_process_id_left_is_in_nobodys_way() {
+        let directory = std::env::temp_dir().join(format!("holdall-newfile-{}", std::process::id()));
+        fs::create_dir(&directory).unwrap();
+        let path = directory.join("out");
+        let begin = || NewFile::create(&path, Existing::Keep).unwrap_or_else(|_| panic!("it is in the way"));
+        // Both are at work, and one of them is the killed one's.
+        let (mut left, mut file) = (begin(), begin());
+        left.write_all(b"half of").unwrap();
+        file.write_all(b"whole").unwrap();
+        file.publish().unwrap_or_else(|_| panic!("it has a name of its own"));
+        assert_eq!(fs::read(&path).unwrap(), b"whole");
+        drop(left);
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 1);
+        fs::remove_dir_all(&directory).unwrap();
     }
 }

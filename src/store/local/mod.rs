@@ -8,6 +8,8 @@
 
 mod calls;
 mod capacity;
+#[cfg(any(test, feature = "testing"))]
+pub mod power;
 
 use std::fmt;
 use std::fs::File;
