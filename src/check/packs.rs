@@ -107,7 +107,12 @@ impl Checker<'_> {
         mut each: impl FnMut(&mut Self, &Segment) -> Result<(), RepoError>,
     ) -> Result<(), RepoError> {
         for id in self.repository.list_segments()? {
-            match self.repository.read_segment(id) {
+            // A read that was short once may not be the next time, and the segment's packs would be passed over.
+            let read = match self.repository.read_segment(id) {
+                Err(error) if error.is_damage() => self.repository.read_segment(id),
+                other => other,
+            };
+            match read {
                 Ok(segment) => each(self, &segment)?,
                 Err(RepoError::Gone { .. }) => {}
                 Err(error @ (RepoError::Damaged { .. } | RepoError::NewerFormat { .. })) => {
