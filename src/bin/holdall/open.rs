@@ -83,7 +83,7 @@ pub fn open_to_mend(settings: &Settings, output: &Output) -> Result<(Repository,
 fn refuse_older_listings(repository: &Repository, settings: &Settings) -> Result<(), CliError> {
     let path = settings.repository()?;
     let (mount, agreed) =
-        (waiting::open_store(&path)?.inner().capacity()?.file_system, repository.config().settle_seconds);
+        (waiting::capacity(&waiting::open_store(&path)?)?.file_system, repository.config().settle_seconds);
     let FileSystem::Nfs { .. } = mount else { return Ok(()) };
     let seconds = mount.listing_seconds();
     if seconds <= agreed {

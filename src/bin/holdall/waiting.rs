@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use std::thread;
 use std::time::Duration;
 
-use holdall::store::{LocalStore, Operation, Pending, StoreError, Unanswered, WatchedStore};
+use holdall::store::{Capacity, LocalStore, Operation, Pending, StoreError, Unanswered, WatchedStore};
 
 use crate::output::Output;
 
@@ -33,6 +33,11 @@ pub fn open_store(path: &Path) -> Result<WatchedStore<LocalStore>, StoreError> {
 pub fn create_store(path: &Path) -> Result<WatchedStore<LocalStore>, StoreError> {
     let store = during(Operation::Create, path.display(), || LocalStore::create(path))?;
     Ok(WatchedStore::new(store, Arc::clone(&PENDING)))
+}
+
+/// What kind of file system a store is on, and how much room is left there.
+pub fn capacity(store: &WatchedStore<LocalStore>) -> Result<Capacity, StoreError> {
+    during(Operation::Open, store.inner().path().display(), || store.inner().capacity())
 }
 
 /// Does something else that needs the repository's file system.

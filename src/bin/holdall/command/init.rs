@@ -78,7 +78,7 @@ fn new_key(args: &Init, settings: &Settings, repository: &Path, output: &Output)
 
 /// How old a listing of this store may be on any host that writes, in seconds.
 fn settle_seconds(args: &Init, store: &WatchedStore<LocalStore>, output: &Output) -> Result<u32, CliError> {
-    let seconds = match store.inner().capacity()?.file_system {
+    let seconds = match waiting::capacity(store)?.file_system {
         FileSystem::Local if args.shared => SHARED_SETTLE_SECONDS,
         FileSystem::Local => 0,
         FileSystem::Volatile => {
