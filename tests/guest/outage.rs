@@ -7,8 +7,9 @@ use crate::guest::{Guest, Job, STEP, say};
 use crate::hosts::{DEFAULTS, MIB, QUICK, REPOSITORY, Setup};
 use crate::{noise, rounds};
 
-/// Commands that work on a repository (a repair does not say yet what it waits for), each under a name that can be one of a file; `$n` counts its runs. Of a success
-/// it makes sure itself as far as that can be seen at once: 99 is a false one.
+/// Commands that work on a repository, each under a name that can be one of a file; `$n` counts its runs. Of a success
+/// it makes sure itself as far as that can be seen at once: 99 is a false one. A repair does not say yet what it waits
+/// for, and so is not among them.
 const COMMANDS: [(&str, &str); 9] = [
     ("import", "holdall_of a import /host/in/new --as file:import-$n"),
     (
