@@ -15,7 +15,7 @@ use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::Verdict;
 use crate::protocol::Reading;
-use crate::prune::{Dealing, MaxUnused, PruneError, prepare, salvage};
+use crate::prune::{Dealing, PruneError, salvage};
 use crate::repo::{Catalog, Commit, Renewal, RepoError, Repository, Session, SessionRecord, Writer, recipe_chunks};
 
 /// How often it is looked whether somebody else is through.
@@ -94,8 +94,7 @@ pub fn repair(
         }
     }
     if !standing.is_empty() && !monitor.stop_requested() {
-        let prepared = prepare(repository, MaxUnused::Unlimited, host, monitor)?;
-        salvage(prepared, standing.clone(), options.dealing)?;
+        salvage(repository, standing.clone(), options.dealing, host, monitor)?;
         for pack in standing {
             let is_left = repository.has_pack(pack)?;
             summary.left_packs += usize::from(is_left);

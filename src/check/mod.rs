@@ -119,11 +119,11 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         }
     }
     checker.sound_chunks()?;
-    for ((_, point), label) in catalog.points().iter().zip(checker.labels.clone()) {
+    for (id, point) in catalog.points() {
         if monitor.stop_requested() {
             break;
         }
-        checker.point(label, point)?;
+        checker.point(label(*id, point), point)?;
     }
     checker.missing();
     checker.unnamed();

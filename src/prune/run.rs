@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::id::{CondemnedId, PackId, PointId, RunId};
 use crate::monitor::{Event, Monitor, Problem};
 use crate::pack::Directory;
+use crate::point::Point;
 use crate::protocol::{Ending, Prune, PruneStep, Standing, Survey};
 use crate::prune::copy::{Listed, Places, for_each_pack};
 use crate::prune::mark::{Marker, Marks, Unknown};
@@ -112,18 +113,27 @@ pub fn prepare<'r>(
     // Packs, then sessions, then points: what a run wrote that has ended since is used by points that are listed.
     let listed = Listed::read(repository)?;
     let fresh = open_runs(repository)?;
-    let mut marker = Marker::new(repository)?;
     monitor.event(Event::Started { object: "marking what is in use".to_owned(), bytes: None });
     let mut ages: HashMap<RunId, Timestamp> = HashMap::new();
-    let unknown = marker.mark(monitor, |point| {
+    let marker = marked(repository, monitor, |point| {
         ages.entry(point.run).and_modify(|age| *age = (*age).min(point.started)).or_insert(point.started);
     })?;
-    if let Some(unknown) = unknown {
-        return Err(unknown.into());
-    }
     let packs = pack_uses(repository, monitor, &marker, &listed, |run| (fresh.contains(run), ages.get(run).copied()))?;
     monitor.event(Event::Ended { object: "marking what is in use".to_owned() });
     Ok(Prepared { repository, monitor, host: host.to_owned(), marker, plan: plan(&packs, max_unused) })
+}
+
+/// What is in use now.
+fn marked<'r>(
+    repository: &'r Repository,
+    monitor: &dyn Monitor,
+    each: impl FnMut(&Point),
+) -> Result<Marker<'r>, PruneError> {
+    let mut marker = Marker::new(repository)?;
+    match marker.mark(monitor, each)? {
+        Some(unknown) => Err(unknown.into()),
+        None => Ok(marker),
+    }
 }
 
 /// Runs that have a session which is open.
@@ -227,14 +237,19 @@ pub fn prune(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneE
     Ok(work.summary)
 }
 
-/// Deletes these packs instead of what was planned, after what is in use of them was copied as far as it can be read.
-pub fn salvage(prepared: Prepared<'_>, packs: BTreeSet<PackId>, dealing: Dealing) -> Result<Summary, PruneError> {
-    let Prepared { repository, monitor, host, marker, plan } = prepared;
-    let summary = Summary { plan, ..Summary::default() };
-    let mut work = Work { repository, monitor, host, dealing, marker, summary, sizes: BTreeMap::new() };
-    work.condemn(packs)?;
-    work.summary.is_stopped |= monitor.stop_requested();
-    Ok(work.summary)
+/// Deletes these packs, after what is in use of them was copied as far as it can be read.
+pub fn salvage(
+    repository: &Repository,
+    packs: BTreeSet<PackId>,
+    dealing: Dealing,
+    host: &str,
+    monitor: &dyn Monitor,
+) -> Result<(), PruneError> {
+    repository.refresh_index()?;
+    // Where nobody knows what is in use nothing is condemned at all.
+    let marker = marked(repository, monitor, |_| {})?;
+    let (host, summary) = (host.to_owned(), Summary::default());
+    Work { repository, monitor, host, dealing, marker, summary, sizes: BTreeMap::new() }.condemn(packs)
 }
 
 /// What the protocol asks for.

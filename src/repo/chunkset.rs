@@ -1,7 +1,8 @@
 //! Sets of chunks that fit into memory however many there are: twelve bytes for each.
 //!
-//! Of each id only the first 96 bits are kept. Two chunks of a repository of sixteen million share them with a
-//! probability of 10^-15; ids are keyed hashes, so nobody can look for two.
+//! Of each id 96 bits are kept, into which all of its bits go: an id of which memory turned one bit over is another one.
+//! Two chunks of a repository of sixteen million share them with a probability of 10^-15; ids are keyed hashes, so
+//! nobody can look for two.
 
 use crate::id::ChunkId;
 use crate::limits::CHUNK_SET_PENDING_MAX;
@@ -33,8 +34,13 @@ impl ChunkKey {
 impl From<&ChunkId> for ChunkKey {
     fn from(id: &ChunkId) -> Self {
         let (words, _) = id.as_bytes().as_chunks();
-        let mut words = words.iter().map(|word| u32::from_be_bytes(*word));
-        Self(std::array::from_fn(|_| words.next().unwrap_or_default()))
+        let mut key = [0; 3];
+        for (at, word) in words.iter().enumerate() {
+            if let Some(part) = key.get_mut(at % 3) {
+                *part ^= u32::from_be_bytes(*word);
+            }
+        }
+        Self(key)
     }
 }
 
@@ -145,6 +151,7 @@ impl ChunkSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::ID_BYTES;
     use proptest::prelude::*;
     use std::collections::HashSet;
 
@@ -183,6 +190,19 @@ mod tests {
         set.add(&ChunkRef { id, len: 5 });
         set.order();
         assert!(set.has(&ChunkRef { id, len: 5 }) && !set.has(&ChunkRef { id, len: 6 }) && !set.has(&id));
+    }
+
+    #[test]
+    fn a_chunk_whose_id_differs_in_one_bit_is_another() {
+        let chunk = ChunkRef { id: chunk(1), len: 5 };
+        let mut set = ChunkSet::default();
+        set.add(&chunk);
+        set.order();
+        for bit in 0..ID_BYTES * 8 {
+            let mut id = *chunk.id.as_bytes();
+            id[bit / 8] ^= 1 << (bit % 8);
+            assert!(!set.has(&ChunkRef { id: ChunkId::from_bytes(id), ..chunk }), "bit {bit}");
+        }
     }
 
     #[test]

@@ -8,9 +8,8 @@ use crate::hosts::{DEFAULTS, MIB, QUICK, REPOSITORY, Setup};
 use crate::{noise, rounds};
 
 /// Commands that work on a repository, each under a name that can be one of a file; `$n` counts its runs. Of a success
-/// it makes sure itself as far as that can be seen at once: 99 is a false one. A repair does not say yet what it waits
-/// for, and so is not among them.
-const COMMANDS: [(&str, &str); 9] = [
+/// it makes sure itself as far as that can be seen at once: 99 is a false one.
+const COMMANDS: [(&str, &str); 10] = [
     ("import", "holdall_of a import /host/in/new --as file:import-$n"),
     (
         "export",
@@ -28,6 +27,7 @@ const COMMANDS: [(&str, &str); 9] = [
          holdall_of b --json list file:small >/run/left-$n || return $?; test $(wc -l </run/left-$n) = 1 || return 99",
     ),
     ("prune", "holdall_of c prune --max-unused 0"),
+    ("repair", "holdall_of c repair"),
 ];
 
 /// How long a command may take after the server is back and has waited for its old clients.

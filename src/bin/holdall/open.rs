@@ -68,16 +68,15 @@ pub fn open_untold(settings: &Settings, output: &Output) -> Result<(Repository, 
 /// repository counts with could make a prune elsewhere delete what is written here (`format-spec/concurrency.md`,
 /// "Bounded staleness").
 pub fn open_to_write(settings: &Settings, output: &Output) -> Result<(Repository, Refreshed), CliError> {
-    let opened = open_untold(settings, output)?;
-    refuse_older_listings(&opened.0, settings)?;
-    Ok(opened)
+    open_to_mend(settings, output).map(|(opened, _)| opened)
 }
 
-/// The same for a command that stores key slots anew, with what opened it.
-pub fn open_to_mend(settings: &Settings, output: &Output) -> Result<(Repository, Key), CliError> {
-    let ((repository, _), key) = unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))?;
-    refuse_older_listings(&repository, settings)?;
-    Ok((repository, key))
+/// The same for a command that stores key slots anew, with the key that opened it.
+pub fn open_to_mend(settings: &Settings, output: &Output) -> Result<Unlocked, CliError> {
+    let unlocked = unlock(settings, output).map_err(|error| error.hint_for(Code::Damage, WITHOUT_IT))?;
+    let ((repository, _), _) = &unlocked;
+    refuse_older_listings(repository, settings)?;
+    Ok(unlocked)
 }
 
 fn refuse_older_listings(repository: &Repository, settings: &Settings) -> Result<(), CliError> {
@@ -108,7 +107,7 @@ pub fn tell_mended(repository: &Repository, output: &Output) {
 }
 
 /// What was opened, and the key that did it.
-type Unlocked = ((Repository, Refreshed), Key);
+pub type Unlocked = ((Repository, Refreshed), Key);
 
 fn unlock(settings: &Settings, output: &Output) -> Result<Unlocked, CliError> {
     let path = settings.repository()?;

@@ -85,14 +85,15 @@ fn told(session: &OpenSession) -> String {
 fn verdict(summary: &Summary) -> Result<(), CliError> {
     if summary.is_damaged {
         let message = match summary.stuck.len() as u64 {
-            0 => "Some of what points need was not found".to_owned(),
+            0 => "Some of what points need is damaged or missing".to_owned(),
             packs => format!(
-                "Some of what points need was not found; {}, which may hold it, {} kept",
+                "Some of what points need is damaged or missing; {}, which may hold it, {} kept",
                 count(packs, "pack"),
                 if packs == 1 { "is" } else { "are" }
             ),
         };
-        return Err(CliError::new(Code::Damage, message).hint("`holdall check` names the points"));
+        return Err(CliError::new(Code::Damage, message)
+            .hint("`holdall check` names the points, `holdall repair` mends what can be mended"));
     }
     if summary.is_stopped {
         return Err(CliError::stopped().hint("the next prune goes on where this one ended"));

@@ -5,7 +5,6 @@ use holdall::clock::SystemClock;
 use holdall::prune::Dealing;
 use holdall::repair::{RepairOptions, Summary, raise_settle, repair};
 use holdall::repo::complete_directories;
-use holdall::store::LocalStore;
 
 use crate::args::Repair;
 use crate::command::check::print_finding;
@@ -17,16 +16,17 @@ use crate::open::{open_to_mend, open_untold};
 use crate::output::Output;
 use crate::progress::{Problems, Progress};
 use crate::table::count;
+use crate::waiting;
 
 pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), CliError> {
-    let made = complete_directories(&LocalStore::open(&settings.repository()?)?)?;
+    let made = complete_directories(&waiting::open_store(&settings.repository()?)?)?;
     if made > 0 {
         output.note(&format!("{} made that copying had lost", count(made as u64, "directory")));
     }
     if let Some(seconds) = args.settle {
         return raise(seconds, settings, output);
     }
-    let (repository, key) = open_to_mend(settings, output)?;
+    let ((repository, _), key) = open_to_mend(settings, output)?;
     let options = RepairOptions {
         level: if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure },
         dealing: if args.now { Dealing::Now } else { Dealing::Wait },
