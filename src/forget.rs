@@ -116,11 +116,12 @@ pub fn by_policy(
     now: Timestamp,
     zone: &TimeZone,
 ) -> Plan {
-    let (tags, pinned) = (history.tags(), history.pinned());
+    let (tags, pinned, lacking) = (history.tags(), history.pinned(), history.lacking());
     let subject = |(id, point): &&(PointId, Point)| Subject {
         time: point.started,
         tags: tags.get(id).into_iter().flatten().copied().collect(),
         pinned: pinned.contains(id),
+        incomplete: lacking.contains_key(id),
     };
     let decide = |(source, points): (&Source, Vec<&(PointId, Point)>)| {
         let subjects: Vec<Subject<'_>> = points.iter().map(subject).collect();

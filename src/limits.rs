@@ -187,6 +187,10 @@ pub const LINK_ROUNDS_MAX: usize = 8;
 pub const EXTRACT_DEPTH_MAX: usize = 512;
 /// Chunks that a set of chunks collects before it sorts them in: 12 MiB.
 pub const CHUNK_SET_PENDING_MAX: usize = 1 << 20;
+/// Files of one point that a check names because content of them is lost.
+pub const LOST_FILES_MAX: usize = 1000;
+/// Lost chunks of one point whose files a check looks for.
+pub const LOST_CHUNKS_MAX: usize = 1 << 16;
 /// RocksDB's block cache in bytes.
 pub const INDEX_CACHE_BYTES: usize = 32 * MIB;
 /// The most attempts to read a passphrase or to read an object again that vanished under a prune.

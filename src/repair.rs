@@ -30,6 +30,8 @@ pub struct RepairOptions {
     pub dealing: Dealing,
     /// Whether condemned objects that cannot be read are removed. Only a person knows that no prune runs on any host.
     pub no_prune_runs: bool,
+    /// Whether prunes may go on though pieces of recipes are lost, and delete what nobody knows to be needed by them.
+    pub gives_up_lost_pieces: bool,
 }
 
 /// What a repair came to.
@@ -45,6 +47,8 @@ pub struct Summary {
     pub named_packs: usize,
     /// Segments and condemned objects that could not be read and were removed.
     pub removed_objects: usize,
+    /// Lost pieces of recipes that were given up.
+    pub given_up_pieces: usize,
     /// Damaged packs that are replaced by new ones.
     pub replaced_packs: usize,
     /// Damaged packs that stay, because not all that points need of them can be read.
@@ -62,6 +66,7 @@ pub fn repair(
     monitor: &dyn Monitor,
 ) -> Result<Summary, PruneError> {
     let found = check(repository, options.level, monitor)?;
+    repository.remember_lacking(&found.lacking, clock.now())?;
     let mut summary = Summary { found: found.findings.len(), ..Summary::default() };
     if found.is_clean() || monitor.stop_requested() {
         summary.left = found;
@@ -86,6 +91,9 @@ pub fn repair(
     }
     // From now on no writer relies on these, wherever it runs.
     repository.mark_damaged(found.damaged_packs.iter().copied(), clock.now())?;
+    if options.gives_up_lost_pieces {
+        summary.given_up_pieces = repository.give_up(&found.lost_pieces, clock.now())?;
+    }
     let damaged: BTreeSet<PackId> = repository.damaged_packs()?.into_iter().collect();
     let mut standing = BTreeSet::new();
     for pack in damaged {
@@ -94,7 +102,14 @@ pub fn repair(
         }
     }
     if !standing.is_empty() && !monitor.stop_requested() {
-        salvage(repository, standing.clone(), options.dealing, host, monitor)?;
+        match salvage(repository, standing.clone(), options.dealing, host, monitor) {
+            // They stay; the rest can be mended all the same.
+            Err(error @ PruneError::UnknownUse { .. }) => {
+                let (object, message) = ("Damaged packs".to_owned(), format!("they stay: {error}"));
+                monitor.event(Event::Problem(Problem { object, message }));
+            }
+            other => other?,
+        }
         for pack in standing {
             let is_left = repository.has_pack(pack)?;
             summary.left_packs += usize::from(is_left);
@@ -108,6 +123,7 @@ pub fn repair(
         summary.renewed_points += usize::from(renew_point(&writer, &record(), id, clock.now(), monitor)?);
     }
     summary.left = check(repository, options.level, monitor)?;
+    repository.remember_lacking(&summary.left.lacking, clock.now())?;
     Ok(summary)
 }
 

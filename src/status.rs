@@ -25,6 +25,8 @@ pub enum Health {
     Late,
     /// The last run that tried made no point of it.
     Failing,
+    /// Its newest point has lost content.
+    Incomplete,
     /// It is on its server and has no point.
     Never,
     /// Its server no longer has it.
@@ -44,6 +46,7 @@ impl Health {
             Self::Fresh => "ok",
             Self::Late => "late",
             Self::Failing => "failing",
+            Self::Incomplete => "incomplete",
             Self::Never => "never backed up",
             Self::Gone => "gone",
             Self::LeftOut => "left out",
@@ -54,7 +57,7 @@ impl Health {
 
     /// Whether somebody should do something about it.
     pub const fn needs_attention(self) -> bool {
-        matches!(self, Self::Late | Self::Failing | Self::Never)
+        matches!(self, Self::Late | Self::Failing | Self::Incomplete | Self::Never)
     }
 }
 
@@ -108,6 +111,8 @@ struct Known<'k> {
     served: BTreeSet<&'k Source>,
     failures: HashMap<&'k Source, (Timestamp, &'k str)>,
     retired: BTreeSet<&'k Source>,
+    /// Points that have lost content.
+    lacking: BTreeMap<PointId, u64>,
     /// The newest run of each server that was about everything there.
     whole: HashMap<&'k str, &'k RunRecord>,
     made: HashMap<RunId, BTreeSet<&'k Source>>,
@@ -122,6 +127,7 @@ impl<'k> Known<'k> {
             served: BTreeSet::new(),
             failures: HashMap::new(),
             retired: history.retired(),
+            lacking: history.lacking(),
             whole: HashMap::new(),
             made: HashMap::new(),
             present,
@@ -172,6 +178,7 @@ impl<'k> Known<'k> {
             _ if self.is_gone(source, started) => Health::Gone,
             _ if failure.is_some() && newest.is_some() => Health::Failing,
             None => Health::Never,
+            Some((id, ..)) if self.lacking.contains_key(id) => Health::Incomplete,
             Some(_) if !self.served.contains(source) && !self.is_chosen(source) => Health::Imported,
             Some(_) if max_age.is_some_and(is_late) => Health::Late,
             Some(_) => Health::Fresh,
@@ -289,18 +296,22 @@ mod tests {
             point("fails", 1, 10),
             point("late", 2, 50),
             point("fresh", 2, 99),
+            point("hurt", 2, 99),
             point("left-out", 1, 10),
             point("retired", 1, 10),
         ]);
+        let hurt = catalog.points().iter().find(|(_, point)| point.source.name == "hurt").map(|(id, _)| *id);
         let facts = vec![
             run(1, 9, true, &["never", "deleted-before-its-first"], &[]),
             run(2, 50, true, &["fails", "never"], &["left-out"]),
             NoteFact::Retired { source: source("retired"), retired: true },
+            NoteFact::Lacks { point: hurt.unwrap(), chunks: 1 },
         ];
         let expected = [
             ("deleted", Health::Gone),
             ("fails", Health::Failing),
             ("fresh", Health::Fresh),
+            ("hurt", Health::Incomplete),
             ("late", Health::Late),
             ("left-out", Health::LeftOut),
             ("never", Health::Never),

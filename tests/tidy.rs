@@ -58,7 +58,8 @@ const LAYERS: &[(&str, &[&[&str]])] = &[
     ("forget", &[&["point", "repo", "retention"]]),
     ("prune", &[&["pack", "point", "protocol", "recipe", "repo"]]),
     ("status", &[&["point", "repo"]]),
-    ("check", &[&["pack", "point", "protocol", "recipe", "repo"]]),
+    // Which files of a point lose content.
+    ("check", &[&["browse", "pack", "point", "protocol", "recipe", "repo"]]),
     // What it is given to open key slots with.
     ("repair", &[&["crypto", "point", "protocol", "repo"], OPERATIONS]),
     ("recover", &[&["daemon", "repo"], OPERATIONS]),

@@ -6,6 +6,7 @@
 mod diff;
 mod extract;
 mod list;
+mod lost;
 mod order;
 mod plan;
 mod region;
@@ -16,5 +17,6 @@ mod walk;
 pub use diff::{Change, Compared, ConfigChange, DiffError, Difference, diff, diff_descriptions};
 pub use extract::{ExtractError, ExtractOptions, Extracted, Overwrite, Owners, extract};
 pub use list::{Depth, Entry, list};
+pub use lost::lost_files;
 pub use region::{BrowseError, Region};
 pub use stats::{Stats, stats};

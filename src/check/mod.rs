@@ -8,10 +8,12 @@
 mod packs;
 mod sample;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::browse::lost_files;
 use crate::clock::Timestamp;
 use crate::id::{ChunkId, PackId, PointId};
+use crate::limits::LOST_CHUNKS_MAX;
 use crate::monitor::{Event, Monitor, Problem};
 use crate::point::Point;
 use crate::recipe::{ChunkRef, Step};
@@ -20,7 +22,7 @@ use crate::repo::{Catalog, ChunkSet, Reader, RepoError, Repository, Rows, View, 
 /// How much is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckLevel {
-    /// Recipes and everything smaller.
+    /// Recipes and everything smaller, and packs that were found damaged before.
     Structure,
     /// Every byte of every pack.
     ReadData,
@@ -44,6 +46,9 @@ pub struct Finding {
     pub severity: Severity,
     /// The points that cannot be restored in full because of it, as `source (id)`.
     pub affected: Vec<String>,
+    /// Where the object is a point: members of it that lose content, by their path in the stream, as far as they are
+    /// known and at most [`crate::limits::LOST_FILES_MAX`].
+    pub files: Vec<String>,
 }
 
 /// How bad a finding is.
@@ -73,6 +78,10 @@ pub struct Report {
     pub damaged_packs: BTreeSet<PackId>,
     /// Packs that were read in full and are sound, to be remembered ([`Repository::remember_read`]).
     pub sound_packs: BTreeSet<PackId>,
+    /// How many chunks of each point are lost, of those that were walked ([`Repository::remember_lacking`]).
+    pub lacking: BTreeMap<PointId, u64>,
+    /// Pieces of recipes that are lost, so that nobody knows all that their points need ([`Repository::give_up`]).
+    pub lost_pieces: BTreeSet<ChunkId>,
     /// What was found.
     pub findings: Vec<Finding>,
 }
@@ -104,18 +113,21 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         unnamed: BTreeSet::new(),
         absent: Vec::new(),
         incomplete: BTreeSet::new(),
-        lost: BTreeSet::new(),
+        lost: BTreeMap::new(),
     };
     checker.report.findings.extend(problems.findings());
     checker.small_objects()?;
     checker.packs()?;
+    // How much of these can be read is worth knowing every time.
+    let damaged = repository.damaged_packs()?;
     match level {
-        CheckLevel::Structure => {}
+        CheckLevel::Structure if damaged.is_empty() => {}
+        CheckLevel::Structure => checker.read_packs(|pack| damaged.contains(pack))?,
         CheckLevel::ReadData => checker.read_packs(|_| true)?,
         CheckLevel::ReadSome { share, now } => {
             let before = ReadBefore { packs: repository.read_before()?.0 };
             let chosen = choose(&repository.list_packs()?, &before, share, now);
-            checker.read_packs(|pack| chosen.contains(pack))?;
+            checker.read_packs(|pack| chosen.contains(pack) || damaged.contains(pack))?;
         }
     }
     checker.sound_chunks()?;
@@ -123,9 +135,10 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
         if monitor.stop_requested() {
             break;
         }
-        checker.point(label(*id, point), point)?;
+        checker.point(*id, point)?;
     }
     checker.missing();
+    checker.lost();
     checker.unnamed();
     checker.mended_packs();
     Ok(checker.report)
@@ -154,8 +167,8 @@ struct Checker<'r> {
     absent: Vec<PackId>,
     /// Points that lack something.
     incomplete: BTreeSet<String>,
-    /// Packs that are damaged beyond what parity repairs.
-    lost: BTreeSet<PackId>,
+    /// Packs that are damaged beyond what parity repairs, and how.
+    lost: BTreeMap<PackId, String>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -174,7 +187,7 @@ fn users_of_packs(catalog: &Catalog) -> HashMap<PackId, Vec<u32>> {
 
 impl Checker<'_> {
     fn find(&mut self, severity: Severity, object: &str, message: String, affected: Vec<String>) {
-        let finding = Finding { object: object.to_owned(), message, severity, affected };
+        let finding = Finding { object: object.to_owned(), message, severity, affected, files: Vec::new() };
         self.monitor.event(Event::Problem(Problem {
             object: finding.object.clone(),
             message: match finding.affected.as_slice() {
@@ -201,25 +214,32 @@ impl Checker<'_> {
     }
 
     /// One point: its table, its recipe parts, and the place of every chunk.
-    fn point(&mut self, label: String, point: &Point) -> Result<(), RepoError> {
+    fn point(&mut self, id: PointId, point: &Point) -> Result<(), RepoError> {
+        let label = label(id, point);
         self.monitor.event(Event::Started { object: label.clone(), bytes: Some(point.content.stream_len) });
         let mut missing = Missing::default();
-        let walked = self.walk(point, &mut missing);
-        match walked {
-            Ok(()) => {}
+        let lacks = match self.walk(point, &mut missing) {
+            Ok(()) => missing.lost,
             Err(error @ (RepoError::Store(_) | RepoError::Index(_) | RepoError::CannotRead)) => return Err(error),
             Err(error) => {
                 let message = format!("its recipe cannot be read: {error}");
                 self.find(Severity::Damage, &label, message, vec![label.clone()]);
-                self.incomplete.insert(label.clone());
+                missing.lost.max(1)
             }
-        }
+        };
         if missing.lost > 0 {
             let place = missing.first_path.map_or_else(String::new, |path| format!(", first in or after {path}"));
             let message = format!("{} of its chunks are in no sound pack{place}", missing.lost);
             self.find(Severity::Damage, &label, message, vec![label.clone()]);
+            let files = lost_files(&mut self.reader, point, |chunk| missing.chunks.contains(chunk))?;
+            if let Some(finding) = self.report.findings.last_mut() {
+                finding.files = files.iter().map(|path| crate::recipe::display_path(path)).collect();
+            }
+        }
+        if lacks > 0 {
             self.incomplete.insert(label.clone());
         }
+        self.report.lacking.insert(id, lacks);
         self.unnamed.extend(missing.unnamed);
         self.report.points += 1;
         self.monitor.event(Event::Ended { object: label });
@@ -242,15 +262,24 @@ impl Checker<'_> {
         self.places(&point.content.table, b"", missing)?;
         let mut rows = Rows::new(&point.content);
         let mut stream_len = 0_u64;
-        while let Some(row) = rows.next(&mut self.reader)? {
+        loop {
+            let row = match rows.next(&mut self.reader) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(error) => {
+                    self.lost_piece(rows.unread(), &error)?;
+                    return Err(error);
+                }
+            };
             stream_len = stream_len.saturating_add(row.stream_len);
             if self.seen.contains(&row.part.id) {
                 continue;
             }
             let part = match read_part(&mut self.reader, &row) {
                 Ok(part) => part,
-                Err(RepoError::MissingChunk { .. }) => {
-                    missing.lose(&row.first_path);
+                Err(error) if error.is_damage() || error.is_loss() => {
+                    self.lost_piece(Some(row.part), &error)?;
+                    missing.lose(row.part.id, &row.first_path);
                     continue;
                 }
                 Err(error) => return Err(error),
@@ -279,6 +308,18 @@ impl Checker<'_> {
         Ok(())
     }
 
+    /// Remembers a piece of a recipe that is lost, and the packs in which it stands damaged.
+    fn lost_piece(&mut self, piece: Option<ChunkRef>, error: &RepoError) -> Result<(), RepoError> {
+        let Some(piece) = piece.filter(|_| error.is_damage() || error.is_loss()) else { return Ok(()) };
+        self.report.lost_pieces.insert(piece.id);
+        for fact in self.repository.index().facts(&[piece.id])?.concat() {
+            if self.view.holds(&fact.pack) {
+                self.lost_pack(fact.pack, error.to_string());
+            }
+        }
+        Ok(())
+    }
+
     /// Looks up where chunks stand, without reading them.
     fn places(&mut self, chunks: &[ChunkRef], path: &[u8], missing: &mut Missing) -> Result<(), RepoError> {
         self.report.chunks += chunks.len() as u64;
@@ -286,18 +327,18 @@ impl Checker<'_> {
         let ids: Vec<ChunkId> = doubtful.iter().map(|chunk| chunk.id).collect();
         let facts = self.repository.index().facts(&ids)?;
         for (chunk, facts) in doubtful.iter().zip(facts) {
-            let sound = facts
-                .iter()
-                .any(|fact| fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.lost.contains(&fact.pack));
+            let sound = facts.iter().any(|fact| {
+                fact.at.len == chunk.len && self.view.holds(&fact.pack) && !self.lost.contains_key(&fact.pack)
+            });
             if sound {
                 continue;
             }
             match self.reader.place(*chunk) {
-                Ok(fact) if self.lost.contains(&fact.pack) => missing.lose(path),
+                Ok(fact) if self.lost.contains_key(&fact.pack) => missing.lose(chunk.id, path),
                 Ok(fact) => {
                     missing.unnamed.insert(fact.pack);
                 }
-                Err(RepoError::MissingChunk { .. }) => missing.lose(path),
+                Err(RepoError::MissingChunk { .. }) => missing.lose(chunk.id, path),
                 Err(error) => return Err(error),
             }
         }
@@ -309,14 +350,19 @@ impl Checker<'_> {
 #[derive(Default)]
 struct Missing {
     lost: u64,
+    /// Some of these.
+    chunks: HashSet<ChunkId>,
     first_path: Option<String>,
     /// Packs that no segment names and that hold chunks of it.
     unnamed: BTreeSet<PackId>,
 }
 
 impl Missing {
-    fn lose(&mut self, path: &[u8]) {
+    fn lose(&mut self, chunk: ChunkId, path: &[u8]) {
         self.lost += 1;
+        if self.chunks.len() < LOST_CHUNKS_MAX {
+            self.chunks.insert(chunk);
+        }
         if self.first_path.is_none() && !path.is_empty() {
             self.first_path = Some(crate::recipe::display_path(path));
         }
@@ -341,6 +387,7 @@ impl<'m> Collector<'m> {
             object: problem.object,
             message: problem.message,
             severity: Severity::Damage,
+            files: Vec::new(),
         };
         problems.into_iter().map(finding).collect()
     }

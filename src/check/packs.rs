@@ -54,13 +54,29 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// A pack that costs the points that need it something.
-    fn lost_pack(&mut self, pack: PackId, message: String) {
+    /// A pack of which something is lost; what that costs is known when all points were walked.
+    pub(super) fn lost_pack(&mut self, pack: PackId, message: String) {
         self.report.damaged_packs.insert(pack);
-        self.lost.insert(pack);
-        let affected = self.users_of(&pack);
-        let severity = if affected.is_empty() { Severity::Degraded } else { Severity::Damage };
-        self.find(severity, &format!("Pack {pack}"), message, affected);
+        self.lost.entry(pack).or_insert(message);
+    }
+
+    /// Tells of packs of which something is lost, with the points that need it.
+    pub(super) fn lost(&mut self) {
+        for (pack, message) in std::mem::take(&mut self.lost) {
+            let mut affected = self.users_of(&pack);
+            // Of what was not walked nothing better is known.
+            if !self.monitor.stop_requested() {
+                affected.retain(|user| self.incomplete.contains(user));
+            }
+            let (severity, message) = match affected.as_slice() {
+                [] => (
+                    Severity::Degraded,
+                    format!("{message}; no point needs what is lost of it, and prune or repair removes it"),
+                ),
+                _ => (Severity::Damage, message),
+            };
+            self.find(severity, &format!("Pack {pack}"), message, affected);
+        }
     }
 
     /// A pack that can be read in full all the same.
@@ -83,14 +99,36 @@ impl Checker<'_> {
     pub(super) fn sound_chunks(&mut self) -> Result<(), RepoError> {
         let mut sound = ChunkSet::default();
         self.each_segment(|checker, segment| {
-            let is_sound = |pack: &PackId| checker.view.holds(pack) && !checker.lost.contains(pack);
-            for pack in segment.packs.iter().filter(|pack| is_sound(&pack.id)) {
-                pack.directory.chunks().for_each(|chunk| sound.add(&ChunkRef { id: chunk.id, len: chunk.len }));
+            for pack in &segment.packs {
+                if checker.lost.contains_key(&pack.id) {
+                    checker.readable_chunks(pack, &mut sound)?;
+                } else if checker.view.holds(&pack.id) {
+                    pack.directory.chunks().for_each(|chunk| sound.add(&ChunkRef { id: chunk.id, len: chunk.len }));
+                }
             }
             Ok(())
         })?;
         sound.order();
         self.sound = sound;
+        Ok(())
+    }
+
+    /// What still reads of a pack that is damaged: a point that needs no more is whole.
+    fn readable_chunks(&mut self, pack: &SegmentPack, readable: &mut ChunkSet) -> Result<(), RepoError> {
+        let mut unreadable = None;
+        for (chunk, at) in pack.directory.locations() {
+            if unreadable == Some(at.frame) {
+                continue;
+            }
+            match self.reader.frame(pack.id, at) {
+                Ok(frame) if cut_chunk(self.repository, chunk, pack.id, at, &frame).is_ok() => {
+                    readable.add(&ChunkRef { id: chunk, len: at.len });
+                }
+                Ok(_) => {}
+                Err(error) if error.is_mendable() || error.is_loss() => unreadable = Some(at.frame),
+                Err(error) => return Err(error),
+            }
+        }
         Ok(())
     }
 

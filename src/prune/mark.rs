@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use crate::id::{ChunkId, PointId};
 use crate::monitor::Monitor;
 use crate::point::{Point, Verdict};
-use crate::recipe::Step;
+use crate::recipe::{ChunkRef, Step};
 use crate::repo::{ChunkSet, Reader, RepoError, Repository, Rows, read_part};
 
 /// One bit for each chunk that is in use.
@@ -54,6 +54,8 @@ pub(super) struct Marker<'r> {
     seen: HashSet<PointId>,
     /// Parts whose chunks are marked already: neighbouring points share most of theirs.
     parts: HashSet<ChunkId>,
+    /// Pieces of recipes that may be unreadable.
+    given_up: HashSet<ChunkId>,
     pub(super) points: usize,
 }
 
@@ -62,7 +64,8 @@ impl<'r> Marker<'r> {
     pub(super) fn new(repository: &'r Repository) -> Result<Self, RepoError> {
         let chunks: u64 = repository.index().packs()?.values().map(|pack| u64::from(pack.chunks)).sum();
         let in_use = ChunkSet::with_capacity(usize::try_from(chunks).unwrap_or(0));
-        Ok(Self { repository, in_use, seen: HashSet::new(), parts: HashSet::new(), points: 0 })
+        let given_up = repository.history()?.given_up();
+        Ok(Self { repository, in_use, seen: HashSet::new(), parts: HashSet::new(), given_up, points: 0 })
     }
 
     /// Marks the points that are there now. `each` hears of every one of them.
@@ -130,12 +133,22 @@ impl<'r> Marker<'r> {
             self.in_use.add(&chunk.id);
         }
         let mut rows = Rows::new(&point.content);
-        while let Some(row) = rows.next(reader)? {
+        loop {
+            let row = match rows.next(reader) {
+                Ok(Some(row)) => row,
+                Ok(None) => break,
+                Err(error) if self.may_lack(&error, rows.unread()) => break,
+                Err(error) => return Err(error),
+            };
             if self.parts.contains(&row.part.id) {
                 continue;
             }
             self.in_use.add(&row.part.id);
-            let part = read_part(reader, &row)?;
+            let part = match read_part(reader, &row) {
+                Ok(part) => part,
+                Err(error) if self.may_lack(&error, Some(row.part)) => continue,
+                Err(error) => return Err(error),
+            };
             for chunk in &part.envelope {
                 self.in_use.add(&chunk.id);
             }
@@ -147,5 +160,10 @@ impl<'r> Marker<'r> {
             self.parts.insert(row.part.id);
         }
         Ok(())
+    }
+
+    /// Whether somebody decided to go on without what a piece of a recipe names that is lost.
+    fn may_lack(&self, error: &RepoError, piece: Option<ChunkRef>) -> bool {
+        (error.is_damage() || error.is_loss()) && piece.is_some_and(|piece| self.given_up.contains(&piece.id))
     }
 }

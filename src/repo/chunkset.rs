@@ -1,7 +1,7 @@
 //! Sets of chunks that fit into memory however many there are: twelve bytes for each.
 //!
-//! Of each id 96 bits are kept, into which all of its bits go: an id of which memory turned one bit over is another one.
-//! Two chunks of a repository of sixteen million share them with a probability of 10^-15; ids are keyed hashes, so
+//! Of each id 96 bits are kept, into which all of its bits go: an id in which memory turned one bit over is another
+//! one. Two chunks of a repository of sixteen million share them with a probability of 10^-15; ids are keyed hashes, so
 //! nobody can look for two.
 
 use crate::id::ChunkId;

@@ -1,15 +1,15 @@
 //! What notes say about sources and points: which sources are retired, which points count as another source's, which
-//! have tags and which are pinned.
+//! have tags, which are pinned, and what was found to be lost.
 //!
 //! A source that is renamed on its server keeps its history because a note gives its points, one by one, to the new
 //! name; what is made later under the old name is another thing's. No clock decides: where notes contradict each other
 //! because their writers had not seen each other, a source is not retired, a point is pinned and has the tag, and it
 //! goes where the note with the lowest id says.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::clock::Timestamp;
-use crate::id::{NoteId, PointId};
+use crate::id::{ChunkId, NoteId, PointId};
 use crate::repo::record::RENAMED_POINTS_MAX;
 use crate::repo::{Note, NoteFact, RepoError, Repository, RunRecord};
 use crate::source::Source;
@@ -69,6 +69,26 @@ impl History {
             _ => None,
         });
         said.collect()
+    }
+
+    /// The points of which a check did not find everything, with how many of their chunks are lost.
+    pub fn lacking(&self) -> BTreeMap<PointId, u64> {
+        let mut lacking = BTreeMap::new();
+        for (_, note) in &self.notes {
+            if let NoteFact::Lacks { point, chunks: lost @ 1.. } = note.fact {
+                lacking.entry(point).and_modify(|most: &mut u64| *most = lost.max(*most)).or_insert(lost);
+            }
+        }
+        lacking
+    }
+
+    /// Pieces of recipes that cannot be read, and without which prunes go on.
+    pub fn given_up(&self) -> HashSet<ChunkId> {
+        let pieces = self.notes.iter().filter_map(|(_, note)| match &note.fact {
+            NoteFact::GivenUp { pieces } => Some(pieces.iter().copied()),
+            _ => None,
+        });
+        pieces.flatten().collect()
     }
 
     /// How runs ended, in no order.
@@ -148,6 +168,35 @@ impl Repository {
         Ok(())
     }
 
+    /// Remembers what a check found of these points: how many of their chunks are lost. What is known already is not
+    /// said again. Returns how many points lack something and were not known to.
+    pub fn remember_lacking(&self, found: &BTreeMap<PointId, u64>, now: Timestamp) -> Result<usize, RepoError> {
+        let history = self.history()?;
+        let known = history.lacking();
+        let mut new = 0;
+        for (&point, &chunks) in found {
+            let before = known.get(&point).copied().unwrap_or(0);
+            if before != chunks {
+                let supersedes =
+                    history.about(|fact| matches!(fact, NoteFact::Lacks { point: of, .. } if *of == point));
+                self.put_note(&Note { supersedes, written: now, fact: NoteFact::Lacks { point, chunks } })?;
+                new += usize::from(before == 0);
+            }
+        }
+        Ok(new)
+    }
+
+    /// Lets prunes go on though these pieces of recipes cannot be read: what only they name is then deleted.
+    pub fn give_up(&self, pieces: &BTreeSet<ChunkId>, now: Timestamp) -> Result<usize, RepoError> {
+        let known = self.history()?.given_up();
+        let pieces: Vec<ChunkId> = pieces.iter().filter(|piece| !known.contains(piece)).copied().collect();
+        let new = pieces.len();
+        if new > 0 {
+            self.put_note(&Note { supersedes: Vec::new(), written: now, fact: NoteFact::GivenUp { pieces } })?;
+        }
+        Ok(new)
+    }
+
     /// Says of one point what notes say of another: its tags, whether it is pinned, and whose it counts as.
     pub fn repeat_notes(&self, from: PointId, to: PointId, now: Timestamp) -> Result<(), RepoError> {
         let history = self.whole_history()?;
@@ -225,6 +274,15 @@ mod tests {
         let tag = |tag: &str, tagged| NoteFact::Tagged { point, tag: tag.to_owned(), tagged };
         let history = history(vec![tag("a", true), tag("a", false), tag("b", false), tag("c", true)]);
         assert_eq!(history.tags(), [(point, ["a", "c"].into())].into());
+    }
+
+    #[test]
+    fn of_what_points_lack_the_most_counts_until_all_notes_say_nothing() {
+        let point = PointId::from_bytes([1; 32]);
+        let lacks = |chunks| NoteFact::Lacks { point, chunks };
+        for (facts, lost) in [(vec![], None), (vec![lacks(0)], None), (vec![lacks(2), lacks(0), lacks(5)], Some(5))] {
+            assert_eq!(history(facts).lacking().get(&point).copied(), lost);
+        }
     }
 
     #[test]

@@ -27,18 +27,35 @@ impl Rows {
         self.left
     }
 
+    /// The chunk of the table that is read next: the one that could not be read, if a row could not.
+    pub fn unread(&self) -> Option<ChunkRef> {
+        self.chunks.front().copied()
+    }
+
     /// The next row; `None` after the last.
     pub fn next(&mut self, reader: &mut Reader<'_>) -> Result<Option<TableRow>, RepoError> {
+        let mut failure = None;
         while self.undecoded.len() < TableRow::ENCODED_BYTES_MAX {
-            let Some(chunk) = self.chunks.pop_front() else { break };
-            self.undecoded.extend_from_slice(&reader.chunk(chunk)?);
+            let Some(chunk) = self.chunks.front() else { break };
+            match reader.chunk(*chunk) {
+                Ok(bytes) => self.undecoded.extend_from_slice(&bytes),
+                // The rows before it are there.
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+            self.chunks.pop_front();
         }
         if self.undecoded.is_empty() {
-            return Ok(None);
+            return failure.map_or(Ok(None), Err);
         }
         let mut from = Decoder::new(&self.undecoded);
         let beyond = from.error("row.stream_len", DecodeProblem::TooLarge);
-        let row = TableRow::decode(&mut from).map_err(|source| RepoError::BadRecipe { source })?;
+        let row = match TableRow::decode(&mut from) {
+            Ok(row) => row,
+            Err(source) => return Err(failure.unwrap_or(RepoError::BadRecipe { source })),
+        };
         // Nobody writes on and on because a table says so.
         self.left = self.left.checked_sub(row.stream_len).ok_or(RepoError::BadRecipe { source: beyond })?;
         let used = from.offset();

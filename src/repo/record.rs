@@ -2,7 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::codec::{DecodeError, DecodeProblem, Decoder, Encoder};
-use crate::id::{ID_BYTES, NoteId, PackId, PointId, RunId, ServerId};
+use crate::id::{ChunkId, ID_BYTES, NoteId, PackId, PointId, RunId, ServerId};
 use crate::limits::{NAME_BYTES_MAX, OBJECT_PLAIN_BYTES_MAX};
 use crate::source::Source;
 
@@ -144,6 +144,18 @@ pub enum Fact {
         /// By moment, the earliest first.
         rounds: Vec<(Timestamp, Vec<PackId>)>,
     },
+    /// What a check could not find of a point.
+    Lacks {
+        /// The point.
+        point: PointId,
+        /// Chunks of it that are lost, as far as they are known; 0 if it lacks nothing any more.
+        chunks: u64,
+    },
+    /// Pieces of recipes that cannot be read. Somebody decided to go on without what only they name.
+    GivenUp {
+        /// Chunks of tables, and whole parts.
+        pieces: Vec<ChunkId>,
+    },
 }
 
 /// How a run ended.
@@ -274,6 +286,15 @@ impl Note {
                     }
                 }
             }
+            Fact::Lacks { point, chunks } => {
+                out.u8(9).raw(point.as_bytes()).varint(*chunks);
+            }
+            Fact::GivenUp { pieces } => {
+                out.u8(10).size(pieces.len());
+                for piece in pieces {
+                    out.raw(piece.as_bytes());
+                }
+            }
             Fact::Pinned { point, pinned } => {
                 out.u8(7).raw(point.as_bytes()).u8(u8::from(*pinned));
             }
@@ -317,6 +338,17 @@ impl Note {
                 pinned: flag(&mut from, "note.pinned")?,
             },
             8 => Fact::Read { rounds: rounds(&mut from)? },
+            9 => Fact::Lacks {
+                point: PointId::from_bytes(from.id("note.point")?),
+                chunks: from.varint("note.chunks", u64::MAX)?,
+            },
+            10 => Fact::GivenUp {
+                pieces: {
+                    let count = from.count("note.pieces", OBJECT_PLAIN_BYTES_MAX, ID_BYTES)?;
+                    let piece = |_| from.id("note.piece").map(ChunkId::from_bytes);
+                    (0..count).map(piece).collect::<Result<_, _>>()?
+                },
+            },
             _ => return Err(before.error("note.kind", DecodeProblem::Unknown)),
         };
         from.finish("note")?;
@@ -344,7 +376,10 @@ mod tests {
         let tagged = Fact::Tagged { point: PointId::from_bytes([8; 32]), tag: "before 2.0".into(), tagged: true };
         let pinned = Fact::Pinned { point: PointId::from_bytes([8; 32]), pinned: false };
         let supersedes = vec![NoteId::from_bytes([4; 32])];
-        [server, run, damaged, retired, renamed, tagged, pinned]
+        let read = Fact::Read { rounds: vec![(time(4), vec![PackId::from_bytes([3; 32])])] };
+        let lacks = Fact::Lacks { point: PointId::from_bytes([8; 32]), chunks: 300 };
+        let given_up = Fact::GivenUp { pieces: vec![ChunkId::from_bytes([9; 32]); 2] };
+        [server, run, damaged, retired, renamed, tagged, pinned, read, lacks, given_up]
             .map(|fact| Note { supersedes: supersedes.clone(), written: time(9), fact })
             .to_vec()
     }

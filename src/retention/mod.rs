@@ -12,7 +12,7 @@ mod tests;
 
 pub use policy::{Calendar, Keep, ParseKeepError, ParsePeriodError, Period, Policy};
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 use jiff::Zoned;
@@ -30,6 +30,8 @@ pub struct Subject<'s> {
     pub tags: Vec<&'s str>,
     /// Whether it is pinned.
     pub pinned: bool,
+    /// Whether a check found that content of it is lost.
+    pub incomplete: bool,
 }
 
 /// Why a point is kept.
@@ -81,11 +83,12 @@ pub enum Decision {
 }
 
 /// Decides about the points of one source, in the order in which they are given. Of two of the same time the later one
-/// in this order is the newer.
+/// in this order is the newer. An incomplete point takes no whole one's place: what would stay without it stays, too.
 pub fn decide(policy: &Policy, points: &[Subject<'_>], now: Timestamp, zone: &TimeZone) -> Vec<Decision> {
     let judge = |(at, point): (usize, &Subject<'_>)| Judged {
         at,
         time: point.time,
+        is_incomplete: point.incomplete,
         local: point.time.to_jiff().to_zoned(zone.clone()),
         reasons: Vec::new(),
     };
@@ -95,7 +98,20 @@ pub fn decide(policy: &Policy, points: &[Subject<'_>], now: Timestamp, zone: &Ti
         point.reasons.push(Reason::Future);
     }
     counted.sort_unstable_by_key(|point| std::cmp::Reverse((point.time, point.at)));
-    apply(policy, &mut counted);
+    if counted.iter().any(|point| point.is_incomplete) {
+        let mut whole: Vec<Judged> = counted.iter().filter(|point| !point.is_incomplete).cloned().collect();
+        apply(policy, &mut whole);
+        let mut of_whole: HashMap<usize, Vec<Reason>> =
+            whole.into_iter().map(|point| (point.at, point.reasons)).collect();
+        apply(policy, &mut counted);
+        for point in &mut counted {
+            let mut reasons = of_whole.remove(&point.at).unwrap_or_default();
+            reasons.retain(|reason| !point.reasons.contains(reason));
+            point.reasons.append(&mut reasons);
+        }
+    } else {
+        apply(policy, &mut counted);
+    }
     counted.append(&mut future);
     counted.sort_unstable_by_key(|point| point.at);
     let decisions = counted.into_iter().zip(points).map(|(judged, point)| {
@@ -109,9 +125,11 @@ pub fn decide(policy: &Policy, points: &[Subject<'_>], now: Timestamp, zone: &Ti
 }
 
 /// A point and what speaks for it.
+#[derive(Clone)]
 struct Judged {
     at: usize,
     time: Timestamp,
+    is_incomplete: bool,
     local: Zoned,
     reasons: Vec<Reason>,
 }

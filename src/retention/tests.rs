@@ -26,7 +26,7 @@ fn local(text: &str) -> Timestamp {
 }
 
 fn plain(time: Timestamp) -> Subject<'static> {
-    Subject { time, tags: Vec::new(), pinned: false }
+    Subject { time, tags: Vec::new(), pinned: false, incomplete: false }
 }
 
 fn plains(times: &[Timestamp]) -> Vec<Subject<'static>> {
@@ -231,6 +231,28 @@ fn four_hundred_nights_leave_what_was_promised() {
         "2026-11-21",
     ];
     assert_eq!(texts(&left, "%F"), expected);
+}
+
+#[test]
+fn an_incomplete_point_takes_no_whole_ones_place() {
+    let times: Vec<Timestamp> =
+        ["2026-11-17T03:00", "2026-11-18T03:00", "2026-11-19T03:00", "2026-11-20T03:00"].map(local).to_vec();
+    let kept = |policy: &Policy, incomplete: &[usize]| {
+        let subjects: Vec<Subject<'_>> = times
+            .iter()
+            .enumerate()
+            .map(|(at, time)| Subject { incomplete: incomplete.contains(&at), ..plain(*time) })
+            .collect();
+        let decisions = decide(policy, &subjects, *times.last().unwrap(), &berlin());
+        (0..times.len()).filter(|at| decisions[*at] != Decision::Drop).collect::<Vec<_>>()
+    };
+    let last = |most: u32| Policy { last: Some(Keep::Count(most.try_into().unwrap())), ..Policy::default() };
+    assert_eq!(kept(&last(1), &[]), [3]);
+    assert_eq!(kept(&last(1), &[3]), [2, 3]);
+    assert_eq!(kept(&last(1), &[2, 3]), [1, 3]);
+    assert_eq!(kept(&last(2), &[0, 3]), [1, 2, 3]);
+    assert_eq!(kept(&last(1), &[0, 1, 2, 3]), [3]);
+    assert_eq!(kept(&Policy::default(), &[3]), [2, 3], "the newest good one stays whatever the policy");
 }
 
 #[test]

@@ -85,6 +85,7 @@ fn a_pack_that_is_cut_or_gone_is_found_at_once() {
 #[test]
 fn what_is_left_of_a_point_is_written_around_the_holes_and_each_is_named() {
     let (bench, _) = two_points();
+    let state = |bench: &Bench| bench.run(&["list", "web1"]).succeeds().out.contains("incomplete");
     let whole = bench.run(&["export", "web1", "out.tar", "--around-holes"]).succeeds().out;
     assert!(whole.contains("verified") && bench.read("out.tar") == bench.read("web1.tar"), "{whole}");
     let largest = bench.objects("packs").into_iter().max_by_key(|pack| fs::metadata(pack).unwrap().len()).unwrap();
@@ -96,6 +97,20 @@ fn what_is_left_of_a_point_is_written_around_the_holes_and_each_is_named() {
     let (got, was) = (bench.read("holes.tar"), bench.read("web1.tar"));
     assert!(got.len() == was.len() && got != was && got.iter().zip(&was).all(|(got, was)| got == was || *got == 0));
     bench.run(&["export", "web1", "not.tar"]).fails(4, &["--around-holes"]);
+
+    // Once a check has seen it everybody is told, until the same content came by again.
+    assert!(!state(&bench));
+    let checked = bench.run(&["check", "--read-data"]).fails(4, &["damaged"]);
+    assert!(checked.out.contains("loses content of backup/container/rootfs/"), "{}", checked.out);
+    assert!(state(&bench) && !bench.run(&["list", "db1"]).succeeds().out.contains("incomplete"));
+    assert!(bench.run(&["show", "web1"]).succeeds().out.contains(" lost; "));
+    assert!(bench.run(&["status", "--offline"]).fails(3, &["1 of 2 sources"]).out.contains("incomplete"));
+    bench.run(&["check"]).fails(4, &["damaged"]);
+    bench.run(&["import", "web1.tar", "--server-name", "lab"]).succeeds();
+    let ran = bench.run(&["check"]).fails(3, &["1 finding"]);
+    assert!(ran.out.contains("no point needs what is lost of it") && !state(&bench), "{}", ran.out);
+    bench.run(&["prune"]).succeeds();
+    bench.run(&["check", "--read-data"]).succeeds();
 }
 
 #[test]

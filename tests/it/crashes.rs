@@ -313,7 +313,12 @@ impl Story {
             let at = 60 + self.dice.below(100);
             self.tape.damage(self.root.path(), &name, |bytes| bytes[at] ^= 0x10).unwrap();
         }
-        let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs: false };
+        let options = RepairOptions {
+            level: CheckLevel::ReadData,
+            dealing: Dealing::Now,
+            no_prune_runs: false,
+            gives_up_lost_pieces: false,
+        };
         let summary = repair(&self.open(), options, None, ("test-host", &clock()), &Silent).unwrap();
         assert!(summary.found >= 2 && summary.left.is_clean(), "{summary:?}");
         self.damage = Some((begun, self.now()));

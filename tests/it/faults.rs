@@ -203,7 +203,12 @@ fn mendable() -> &'static MemoryStore {
 }
 
 fn mend(repository: &Repository) -> Result<Summary, PruneError> {
-    let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs: true };
+    let options = RepairOptions {
+        level: CheckLevel::ReadData,
+        dealing: Dealing::Now,
+        no_prune_runs: true,
+        gives_up_lost_pieces: false,
+    };
     repair(repository, options, None, ("test-host", &clock()), &Silent)
 }
 

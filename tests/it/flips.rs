@@ -195,7 +195,12 @@ impl Sound {
             }
             let store = Arc::<MemoryStore>::clone(&broken);
             let (repository, _) = Repository::open(store, key, IndexPlace::Memory).unwrap();
-            let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs: false };
+            let options = RepairOptions {
+                level: CheckLevel::ReadData,
+                dealing: Dealing::Now,
+                no_prune_runs: false,
+                gives_up_lost_pieces: false,
+            };
             repair(&repository, options, Some(key), ("test-host", &clock()), &Silent).unwrap();
         }
         let left = |fate: Fate| changes.iter().map(|(name, ..)| *name).filter(move |name| self.fates[*name] == fate);

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::sync::{Arc, Mutex};
 
+use holdall::check::{CheckLevel, check};
 use holdall::daemon::Flavor;
 use holdall::daemon::fake::{FakeDaemon, FakeInstance};
 use holdall::id::{ChunkId, RunId};
@@ -108,6 +109,10 @@ fn any_chunk_of_an_archive_may_be_lost_and_the_rest_comes_back() {
     for chunk in &chunks {
         let damaged = without(&store, &BTreeSet::from([*chunk]));
         assert!(export(&damaged, "x", &point, &mut Vec::new(), Digest::None, &Silent).is_err());
+        let checked = check(&damaged, CheckLevel::Structure, &Silent).unwrap();
+        let losing: BTreeSet<&str> =
+            checked.findings.iter().flat_map(|finding| &finding.files).map(String::as_str).collect();
+        assert!(checked.lacking.values().all(|lost| *lost > 0), "{checked:?}");
         let (exported, got, told) = around(&damaged, &point);
         assert_eq!((exported.holes, exported.bytes), (told.len() as u64, got.len() as u64));
         assert!(
@@ -134,6 +139,7 @@ fn any_chunk_of_an_archive_may_be_lost_and_the_rest_comes_back() {
             let is_same = found_content == content;
             zeroed += usize::from(!is_same);
             assert!(is_same || objects.contains(path.as_str()), "{path} is another and nobody was told: {told:?}");
+            assert!(is_same || losing.contains(path.as_str()), "{path} is another and no check says so: {losing:?}");
             assert!(found_content.iter().zip(content).all(|(found, was)| found == was || *found == 0), "{path}");
         }
     }

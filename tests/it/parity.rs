@@ -162,14 +162,22 @@ fn more_damage_than_parity_repairs_is_a_loss_and_never_other_bytes() {
 fn a_repository_without_parity_names_what_it_lost() {
     let bytes = noise(1, 3000);
     let store = repository_of(&bytes, Parity::None);
+    let mut losses = 0;
     for (pack, len) in packs(&store) {
         assert_eq!(store.get(&pack, usize::MAX).unwrap()[len - 12..][..4], [0; 4], "the trailer says so");
         let repository = reopen(changed(&store, &pack, |bytes| bytes[300] ^= 1));
         let report = check(&repository, CheckLevel::ReadData, &Silent).unwrap();
-        assert!(report.findings.iter().any(|finding| finding.severity == Severity::Damage), "{:?}", report.findings);
+        // A damaged directory costs nothing while a segment says the same.
+        let (_, point) = points(&repository).remove(0);
+        let is_lost = export(&repository, "x", &point, &mut Vec::new(), Digest::None, &Silent).is_err();
+        assert!(report.findings.iter().any(|finding| finding.object.contains(pack.leaf())), "{:?}", report.findings);
+        let is_told = report.findings.iter().any(|finding| finding.severity == Severity::Damage);
+        assert_eq!(is_told, is_lost, "{:?}", report.findings);
+        losses += usize::from(is_lost);
         let failure = repository.mended_pack(id_of(&pack)).unwrap_err().to_string();
         assert!(failure.contains("no parity"), "{failure}");
     }
+    assert!(losses > 0);
 }
 
 #[test]

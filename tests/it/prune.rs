@@ -225,7 +225,12 @@ fn prune_with(fault: Option<Fault>) -> usize {
     if !torn(&store).is_empty() {
         // A store that breaks its contract leaves what has to be mended.
         assert_only_what_is_torn_is_told(&later, &store);
-        let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs: true };
+        let options = RepairOptions {
+            level: CheckLevel::ReadData,
+            dealing: Dealing::Now,
+            no_prune_runs: true,
+            gives_up_lost_pieces: false,
+        };
         assert!(repair(&later, options, None, ("test-host", &clock()), &Silent).unwrap().left.is_clean());
     }
     // The next one needs no mending and leaves nothing of this one.

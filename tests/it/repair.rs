@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use holdall::check::CheckLevel;
+use holdall::check::{CheckLevel, check};
 use holdall::id::PackId;
 use holdall::monitor::Silent;
 use holdall::pack::PackKind;
-use holdall::prune::{Dealing, MaxUnused, PruneError, prepare};
+use holdall::point::Point;
+use holdall::prune::{Dealing, MaxUnused, PruneError, prepare, prune};
 use holdall::repair::{RepairOptions, Summary, raise_settle, repair};
-use holdall::repo::{Parity, Repository};
+use holdall::repo::{Parity, Reader, Repository, Rows};
 use holdall::store::{MemoryStore, Name, Store};
 
 use crate::fixture::{
@@ -16,7 +17,17 @@ use crate::fixture::{
 };
 
 fn mend(repository: &Repository, no_prune_runs: bool) -> Summary {
-    let options = RepairOptions { level: CheckLevel::ReadData, dealing: Dealing::Now, no_prune_runs };
+    mend_by(repository, RepairOptions { no_prune_runs, ..OPTIONS })
+}
+
+const OPTIONS: RepairOptions = RepairOptions {
+    level: CheckLevel::ReadData,
+    dealing: Dealing::Now,
+    no_prune_runs: false,
+    gives_up_lost_pieces: false,
+};
+
+fn mend_by(repository: &Repository, options: RepairOptions) -> Summary {
     repair(repository, options, None, ("test-host", &clock()), &Silent).unwrap()
 }
 
@@ -101,6 +112,62 @@ fn a_damaged_pack_is_replaced_with_the_help_of_its_parity() {
     assert_eq!(made.statistics.new_chunks, 0);
 }
 
+/// The pack that holds the first part of a point's recipe, and where that part stands in it.
+fn first_part(repository: &Repository, point: &Point) -> (PackId, usize) {
+    let mut reader = Reader::new(repository).unwrap();
+    let row = Rows::new(&point.content).next(&mut reader).unwrap().unwrap();
+    let fact = reader.place(row.part).unwrap();
+    (fact.pack, fact.at.frame_offset as usize)
+}
+
+#[test]
+fn a_lost_piece_of_a_recipe_keeps_prunes_from_deleting_until_it_is_given_up() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init_with(Arc::<MemoryStore>::clone(&store), Parity::None);
+    let (hurt, whole, old) = (tar_of_noise(9, 60_000), noise(2, 600_000), noise(3, 900_000));
+    for (name, bytes) in [("file:hurt", &hurt), ("file:whole", &whole), ("file:old", &old)] {
+        import_bytes(&repository, &bytes[..], Some(name)).unwrap();
+    }
+    let find = |name: &str| points(&repository).into_iter().find(|(_, point)| point.source.name == name).unwrap();
+    let (id, point) = find("hurt");
+    let (pack, at) = first_part(&repository, &point);
+    let name = objects(&store, "packs").into_iter().find(|name| name.leaf() == pack.to_string()).unwrap();
+    flip(&store, &name, at + 20);
+    repository.forget(find("old").0).unwrap();
+    let repository = reopen(Arc::<MemoryStore>::clone(&store));
+    let stored = || store.bytes_used();
+    let before = stored();
+
+    // The recipe is read by every check, and the pack is known to be damaged from then on.
+    let report = check(&repository, CheckLevel::Structure, &Silent).unwrap();
+    assert!(report.damaged_packs.contains(&pack) && report.lost_pieces.len() == 1, "{report:?}");
+    assert!(report.lacking[&id] == 1 && report.lacking.values().sum::<u64>() == 1, "{:?}", report.lacking);
+
+    let summary = mend(&repository, false);
+    assert!(summary.left_packs == 1 && summary.given_up_pieces == 0 && !summary.left.is_clean(), "{summary:?}");
+    let refused = prepare(&repository, MaxUnused::Permille(0), "test-host", &Silent).map(|_| ());
+    assert!(matches!(refused, Err(PruneError::UnknownUse { .. })), "{refused:?}");
+    assert!(stored() >= before);
+
+    let summary = mend_by(&repository, RepairOptions { gives_up_lost_pieces: true, ..OPTIONS });
+    assert!(summary.given_up_pieces == 1 && !summary.left.is_clean(), "{summary:?}");
+    let prepared = prepare(&repository, MaxUnused::Permille(0), "test-host", &Silent).unwrap();
+    assert!(prune(prepared, Dealing::Now).unwrap().is_damaged);
+    assert!(before - stored() > 800_000, "{before} {}", stored());
+    assert!(points(&repository).iter().any(|(other, _)| *other == id), "the point stays");
+    assert!(export_bytes(&repository, &find("whole").1) == whole);
+
+    // What comes again heals the old point, too, though nobody knew what it needed.
+    let repository = reopen(Arc::<MemoryStore>::clone(&store));
+    import_bytes(&repository, &hurt[..], Some("file:hurt")).unwrap();
+    assert!(mend(&repository, false).left.is_clean());
+    let healed = points(&repository).into_iter().filter(|(_, point)| point.source.name == "hurt");
+    assert_eq!(healed.map(|(_, point)| assert!(export_bytes(&repository, &point) == hurt)).count(), 2);
+    let prepared = prepare(&repository, MaxUnused::Permille(0), "test-host", &Silent).unwrap();
+    assert!(!prune(prepared, Dealing::Now).unwrap().is_damaged);
+    assert!(repository.history().unwrap().lacking().is_empty());
+}
+
 #[test]
 fn what_cannot_be_read_stays_until_a_backup_stores_it_again() {
     let store = Arc::new(MemoryStore::new());
@@ -118,10 +185,16 @@ fn what_cannot_be_read_stays_until_a_backup_stores_it_again() {
     let summary = mend(&repository, false);
     assert!(summary.left_packs == 1 && !summary.left.is_clean(), "{summary:?}");
     assert!(objects(&store, "packs").contains(&name) && points(&repository).len() == 2);
+    // A check that reads no data does not forget it.
+    let report = check(&repository, CheckLevel::Structure, &Silent).unwrap();
+    let affected = &report.findings.iter().find(|finding| finding.object.ends_with(&pack)).unwrap().affected;
+    assert!(matches!(&affected[..], [one] if one.contains("file:hurt")), "{:?}", report.findings);
+    let lacking = repository.history().unwrap().lacking();
+    assert!(lacking.len() == 1 && lacking.keys().all(|id| report.lacking[id] > 0), "{lacking:?}");
     import_bytes(&repository, &hurt[..], Some("file:hurt")).unwrap();
     let summary = mend(&repository, false);
     assert!(summary.left_packs == 0 && summary.left.is_clean(), "{summary:?}");
-    assert!(!objects(&store, "packs").contains(&name));
+    assert!(!objects(&store, "packs").contains(&name) && repository.history().unwrap().lacking().is_empty());
     for (_, point) in points(&repository) {
         assert!(export_bytes(&repository, &point) == if point.source.name == "hurt" { &hurt[..] } else { &whole });
     }

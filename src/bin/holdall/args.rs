@@ -612,6 +612,7 @@ fn parse_permille(text: &str) -> Result<u64, String> {
 /// cannot be read stay, and so do those points: a later backup of the same content heals them. Nothing that might be
 /// wanted is thrown away. Without --read-data only damage is found that shows without reading all data.
 #[derive(Arguments)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct Repair {
     /// Read all data to find what is damaged
     #[arg(long)]
@@ -622,9 +623,14 @@ pub struct Repair {
     /// Remove condemned objects that cannot be read, because no prune runs on any host
     #[arg(long)]
     pub no_prune_runs: bool,
+    /// Let prunes go on though pieces of recipes are lost: they then delete content that only those pieces name. The
+    /// points stay, with holes
+    #[arg(long)]
+    pub give_up_lost_pieces: bool,
     /// Do nothing but let the repository count with listings that are so many seconds old, as another host's mount of
     /// it shows them; that host may write once this has ended
-    #[arg(long, value_name = "SECONDS", conflicts_with_all = ["read_data", "now", "no_prune_runs"])]
+    #[arg(long, value_name = "SECONDS")]
+    #[arg(conflicts_with_all = ["read_data", "now", "no_prune_runs", "give_up_lost_pieces"])]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=i64::from(SETTLE_SECONDS_MAX)))]
     pub settle: Option<u32>,
 }

@@ -525,7 +525,7 @@ impl From<PruneError> for CliError {
         match error {
             PruneError::Repository(error) => error.into(),
             PruneError::UnknownUse { .. } => Self::new(Code::Damage, line).hint(
-                "`holdall repair` mends what can be mended, `holdall forget ID --damaged` drops a point that cannot be",
+                "`holdall repair` mends what can be mended; with --give-up-lost-pieces prunes go on without the rest",
             ),
             PruneError::UnreadableCondemned { .. } => Self::new(Code::Damage, line)
                 .hint("make sure that no prune runs on any host, then run `holdall repair`"),

@@ -105,7 +105,7 @@ impl Object for Planned<'_> {
 pub struct Standing<'o> {
     pub source: String,
     pub state: &'static str,
-    /// Whether the source is late, failing or was never backed up.
+    /// Whether the source is late, failing, incomplete or was never backed up.
     pub needs_attention: bool,
     pub points: usize,
     pub newest: Option<String>,
@@ -174,6 +174,8 @@ pub struct Point {
     pub stored_bytes: u64,
     pub tags: Vec<String>,
     pub pinned: bool,
+    /// Chunks that the last check did not find.
+    pub lost_chunks: u64,
 }
 
 impl Object for Point {
@@ -181,10 +183,11 @@ impl Object for Point {
 }
 
 impl Point {
-    pub fn new(id: PointId, point: &point::Point, tags: &BTreeSet<&str>, pinned: bool) -> Self {
+    pub fn new(id: PointId, point: &point::Point, tags: &BTreeSet<&str>, pinned: bool, lost_chunks: u64) -> Self {
         Self {
             tags: tags.iter().map(|tag| (*tag).to_owned()).collect(),
             pinned,
+            lost_chunks,
             id: id.to_string(),
             source: point.source.to_string(),
             server: point.source.server.clone(),
@@ -504,6 +507,8 @@ pub struct Finding<'o> {
     pub message: &'o str,
     /// The points that cannot be restored in full because of it.
     pub affected: &'o [String],
+    /// Where the object is a point: members of it that lose content, at most 1000.
+    pub files: &'o [String],
 }
 
 impl Object for Finding<'_> {

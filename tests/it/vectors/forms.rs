@@ -582,6 +582,8 @@ fn notes() -> Value {
     let unpinned = note(NoteFact::Pinned { point, pinned: false });
     let packs = |bytes: &[u8]| bytes.iter().map(|byte| PackId::from_bytes([*byte; 32])).collect::<Vec<_>>();
     let read = note(NoteFact::Read { rounds: vec![(time(1), packs(&[4, 5])), (time(2), packs(&[6]))] });
+    let lacks = note(NoteFact::Lacks { point, chunks: 300 });
+    let given_up = note(NoteFact::GivenUp { pieces: vec![ChunkId::from_bytes([9; 32])] });
     let damaged =
         Note { supersedes: Vec::new(), written, fact: NoteFact::DamagedPack { pack: PackId::from_bytes([3; 32]) } };
     let mut all = vec![
@@ -594,6 +596,9 @@ fn notes() -> Value {
         good("a pinned point", &pinned.encode(), values::note(&pinned)),
         good("a point that is no longer pinned", &unpinned.encode(), values::note(&unpinned)),
         good("packs that were read", &read.encode(), values::note(&read)),
+        good("a point that lacks something", &lacks.encode(), values::note(&lacks)),
+        good("a piece of a recipe that is given up", &given_up.encode(), values::note(&given_up)),
+        bad("more pieces than there are", &given_up.encode()[..given_up.encode().len() - 1], "note.pieces", Truncated),
         bad("a pack that was read and is cut off", &read.encode()[..read.encode().len() - 1], "note.packs", Truncated),
         bad("neither tagged nor not", &last_replaced(&tagged.encode(), 2), "note.tagged", NotCanonical),
         bad("a tag of 1025 bytes", &tag(&"a".repeat(1025)).encode(), "note.tag", TooLarge),

@@ -170,6 +170,10 @@ pub fn note(note: &Note) -> Value {
             };
             json!({ "read": rounds.iter().map(round).collect::<Vec<_>>() })
         }
+        NoteFact::Lacks { point, chunks } => json!({ "lacks": { "point": point.to_string(), "chunks": chunks } }),
+        NoteFact::GivenUp { pieces } => {
+            json!({ "given up": pieces.iter().map(ToString::to_string).collect::<Vec<_>>() })
+        }
         NoteFact::Pinned { point, pinned } => json!({ "pinned": { "point": point.to_string(), "pinned": pinned } }),
         NoteFact::DamagedPack { pack } => json!({ "damaged pack": { "pack": pack.to_string() } }),
     };

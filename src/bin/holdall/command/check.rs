@@ -15,6 +15,9 @@ use crate::output::{Output, about, plain};
 use crate::progress::{Problems, Progress};
 use crate::table::{count, size};
 
+/// Files of a point that are shown to people.
+const FILES_SHOWN_MAX: usize = 20;
+
 pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let (repository, _) = open_untold(settings, output)?;
     let level = match args.read_data {
@@ -50,6 +53,9 @@ pub fn run(args: &Check, settings: &Settings, output: &Output) -> Result<(), Cli
     }
     print_report(&report, level, is_complete, output)?;
     mark(&repository, &report, output);
+    if let Err(error) = repository.remember_lacking(&report.lacking, SystemClock.now()) {
+        output.warning(&format!("It cannot be remembered which points lack something, so no list says so: {error}"));
+    }
     if let Err(error) = repository.remember_read(&report.sound_packs, SystemClock.now()) {
         output.warning(&format!("It cannot be remembered what was read, so the next check may read it again: {error}"));
     }
@@ -95,12 +101,19 @@ pub fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError>
         Severity::Damage => ("damage", "DAMAGED"),
         Severity::Degraded => ("degraded", "DEGRADED"),
     };
-    let Finding { object, message, affected, .. } = finding;
-    output.result(&json::Finding { severity, object, message, affected }, || {
+    let Finding { object, message, affected, files, .. } = finding;
+    output.result(&json::Finding { severity, object, message, affected, files }, || {
         let mut text = format!("{word} {}", plain(&about(object, message)));
         for point in affected.iter().filter(|point| *point != object) {
             text.push_str("\n    affects ");
             text.push_str(&plain(point));
+        }
+        for file in files.iter().take(FILES_SHOWN_MAX) {
+            text.push_str("\n    loses content of ");
+            text.push_str(&plain(file));
+        }
+        if files.len() > FILES_SHOWN_MAX {
+            text.push_str("\n    and of more files: --json names up to 1000");
         }
         text
     })

@@ -235,7 +235,7 @@ fn simulate(policy: &Policy, length: Period, every: Period, output: &Output) -> 
         let message = format!("A point every {every} for {length} makes more than {SIMULATED_POINTS_MAX} points");
         return Err(CliError::new(Code::Usage, message).hint("simulate a shorter time, or fewer points"));
     };
-    let subject = |time: &_| Subject { time: *time, tags: Vec::new(), pinned: false };
+    let subject = |time: &_| Subject { time: *time, tags: Vec::new(), pinned: false, incomplete: false };
     let points: Vec<Subject<'_>> = moments.iter().map(subject).collect();
     let mut remaining = 0;
     for (time, decision) in moments.iter().zip(retention::decide(policy, &points, now, &zone)) {

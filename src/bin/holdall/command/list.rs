@@ -45,13 +45,24 @@ fn chosen<'c>(args: &List, catalog: &'c Catalog) -> Result<Vec<&'c (PointId, Poi
     Ok(catalog.points().iter().filter(|(_, point)| wanted(point)).collect())
 }
 
+/// What is to be known of a point before it is relied on or forgotten.
+fn state(is_pinned: bool, lost_chunks: u64) -> &'static str {
+    match (is_pinned, lost_chunks) {
+        (false, 0) => "",
+        (true, 0) => "pinned",
+        (false, _) => "incomplete",
+        (true, _) => "incomplete, pinned",
+    }
+}
+
 fn print(points: &[&(PointId, Point)], history: &History, output: &Output) -> Result<(), CliError> {
-    let (tags, pinned) = (history.tags(), history.pinned());
+    let (tags, pinned, lacking) = (history.tags(), history.pinned(), history.lacking());
+    let lost = |id| lacking.get(id).copied().unwrap_or(0);
     let none = BTreeSet::new();
     if output.is_json() {
         return points.iter().try_for_each(|(id, point)| {
             let tags = tags.get(id).unwrap_or(&none);
-            output.result(&json::Point::new(*id, point, tags, pinned.contains(id)), String::new)
+            output.result(&json::Point::new(*id, point, tags, pinned.contains(id), lost(id)), String::new)
         });
     }
     if points.is_empty() {
@@ -65,7 +76,7 @@ fn print(points: &[&(PointId, Point)], history: &History, output: &Output) -> Re
         ("SIZE", Align::Right),
         ("ADDED", Align::Right),
         ("FORM", Align::Left),
-        ("PINNED", Align::Left),
+        ("STATE", Align::Left),
         ("TAGS", Align::Left),
     ]);
     for (id, point) in points {
@@ -77,7 +88,7 @@ fn print(points: &[&(PointId, Point)], history: &History, output: &Output) -> Re
             size(point.content.stream_len),
             size(point.statistics.stored_bytes),
             json::form(point.form).to_owned(),
-            if pinned.contains(id) { "pinned" } else { "" }.to_owned(),
+            state(pinned.contains(id), lost(id)).to_owned(),
             tags.get(id).unwrap_or(&none).iter().copied().collect::<Vec<_>>().join(", "),
         ]);
     }

@@ -31,6 +31,7 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
         level: if args.read_data { CheckLevel::ReadData } else { CheckLevel::Structure },
         dealing: if args.now { Dealing::Now } else { Dealing::Wait },
         no_prune_runs: args.no_prune_runs,
+        gives_up_lost_pieces: args.give_up_lost_pieces,
     };
     let progress = Progress::new(output, Problems::Kept);
     let working = interrupt::working();
@@ -52,6 +53,7 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
         renewed_points: summary.renewed_points,
         named_packs: summary.named_packs,
         removed_objects: summary.removed_objects,
+        given_up_pieces: summary.given_up_pieces,
         replaced_packs: summary.replaced_packs,
         left_packs: summary.left_packs,
         left: summary.left.findings.len(),
@@ -87,6 +89,7 @@ fn told(summary: &Summary) -> String {
         (summary.renewed_points, "point", "stored anew"),
         (summary.named_packs, "pack", "named in a new index segment"),
         (summary.removed_objects, "unreadable object", "removed"),
+        (summary.given_up_pieces, "lost piece", "given up"),
         (summary.replaced_packs, "pack", "replaced"),
         (summary.left_packs, "pack", "left as it is"),
     ];

@@ -24,8 +24,13 @@ pub fn run(args: &Show, settings: &Settings, output: &Output) -> Result<(), CliE
     let (snapshots, set) = (snapshots(&point.description), set(point, &catalog));
     let history = repository.history()?;
     let (tags, pinned) = (history.tags().remove(id).unwrap_or_default(), history.pinned().contains(id));
+    let lost_chunks = history.lacking().remove(id).unwrap_or(0);
     let text = || {
         let mut sheet = sheet(*id, point, (&snapshots, &set), output.is_verbose());
+        if lost_chunks > 0 {
+            let lost = count(lost_chunks, "chunk");
+            sheet.field("Incomplete", format!("{lost} lost; restore and export get what is left with --around-holes"));
+        }
         if pinned {
             sheet.field("Pinned", "nothing forgets it until it is unpinned");
         }
@@ -34,7 +39,7 @@ pub fn run(args: &Show, settings: &Settings, output: &Output) -> Result<(), CliE
         }
         sheet.text()
     };
-    let summary = json::Point::new(*id, point, &tags, pinned);
+    let summary = json::Point::new(*id, point, &tags, pinned, lost_chunks);
     output.result(&details(summary, point, &snapshots, set.iter().map(SetMember::object).collect()), text)
 }
 

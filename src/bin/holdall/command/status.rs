@@ -41,7 +41,7 @@ pub fn run(args: &Status, settings: &Settings, output: &Output) -> Result<(), Cl
         return Ok(());
     }
     let (what, verb) = if standings.len() == 1 { ("source", "is") } else { ("sources", "are") };
-    let message = format!("{attention} of {} {what} {verb} not backed up as they should be", standings.len());
+    let message = format!("{attention} of {} {what} {verb} not backed up as should be", standings.len());
     Err(CliError::new(Code::Problems, message).hint("run `holdall backup --all` and see what it says"))
 }
 

@@ -14,6 +14,8 @@ pub struct Repaired {
     pub renewed_points: usize,
     pub named_packs: usize,
     pub removed_objects: usize,
+    /// Lost pieces of recipes that prunes go on without.
+    pub given_up_pieces: usize,
     pub replaced_packs: usize,
     /// Damaged packs that stay, for not all that points need of them can be read.
     pub left_packs: usize,
