@@ -212,5 +212,12 @@ pub fn execute(repository: &Repository, plan: &Plan, monitor: &dyn Monitor) -> R
             }
         }
     }
+    // Nobody needs them, and nothing depends on their being gone.
+    if !outcome.forgotten.is_empty()
+        && let Err(error) = repository.remove_notes_about(&outcome.forgotten)
+    {
+        let message = format!("notes about points that are forgotten stay: {error}");
+        monitor.event(Event::Said { object: "forget".to_owned(), message });
+    }
     Ok(outcome)
 }

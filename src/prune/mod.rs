@@ -8,6 +8,7 @@
 mod copy;
 mod mark;
 mod merge;
+mod notes;
 mod order;
 mod plan;
 mod run;

@@ -13,7 +13,7 @@ use crate::prune::copy::{Listed, Places, for_each_pack};
 use crate::prune::mark::{Marker, Marks, Unknown};
 use crate::prune::order::Order;
 use crate::prune::sessions::{OpenSession, examine, standing, sweep_beats};
-use crate::prune::{MaxUnused, PackUse, Plan, Soundness, merge, plan};
+use crate::prune::{MaxUnused, PackUse, Plan, Soundness, merge, notes, plan};
 use crate::repo::{Reader, RepoError, Repository, Stored, Writer};
 
 /// How often it is looked whether a session is over.
@@ -53,6 +53,8 @@ pub struct Summary {
     pub waiting_for: Vec<OpenSession>,
     /// Segments that were merged into others or named nothing any more.
     pub merged_segments: usize,
+    /// Notes that told nothing any more.
+    pub removed_notes: usize,
     /// Files that crashed programs left.
     pub removed_temporaries: usize,
     /// Packs that stay condemned, because a chunk in use that was found nowhere may be in them.
@@ -61,6 +63,24 @@ pub struct Summary {
     pub is_damaged: bool,
     /// Whether it was stopped on request.
     pub is_stopped: bool,
+}
+
+impl Summary {
+    /// Adds what a second round came to; the plan stays that of the first.
+    fn add(&mut self, second: Self) {
+        self.points = second.points;
+        self.deleted_packs += second.deleted_packs;
+        self.deleted_bytes += second.deleted_bytes;
+        self.copied_bytes += second.copied_bytes;
+        self.fenced.extend(second.fenced);
+        self.waiting_for = second.waiting_for;
+        self.merged_segments += second.merged_segments;
+        self.removed_notes += second.removed_notes;
+        self.removed_temporaries += second.removed_temporaries;
+        self.stuck = second.stuck;
+        self.is_damaged |= second.is_damaged;
+        self.is_stopped = second.is_stopped;
+    }
 }
 
 /// A prune that deleted nothing, or not all that it wanted.
@@ -97,6 +117,7 @@ pub struct Prepared<'r> {
     monitor: &'r dyn Monitor,
     host: String,
     marker: Marker<'r>,
+    max_unused: MaxUnused,
     /// What is to be done.
     pub plan: Plan,
 }
@@ -120,7 +141,7 @@ pub fn prepare<'r>(
     })?;
     let packs = pack_uses(repository, monitor, &marker, &listed, |run| (fresh.contains(run), ages.get(run).copied()))?;
     monitor.event(Event::Ended { object: "marking what is in use".to_owned() });
-    Ok(Prepared { repository, monitor, host: host.to_owned(), marker, plan: plan(&packs, max_unused) })
+    Ok(Prepared { repository, monitor, host: host.to_owned(), marker, max_unused, plan: plan(&packs, max_unused) })
 }
 
 /// What is in use now.
@@ -206,7 +227,20 @@ fn pack_uses(
 
 /// Does what was prepared.
 pub fn prune(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneError> {
-    let Prepared { repository, monitor, host, marker, plan } = prepared;
+    let Prepared { repository, monitor, max_unused, .. } = prepared;
+    let host = prepared.host.clone();
+    let mut summary = execute(prepared, dealing)?;
+    // What dead sessions wrote counted as fresh. A live one that was ended may still commit what it has under another
+    // name, and is left to the next prune.
+    let are_dead = summary.fenced.iter().all(|session| session.is_suspect(&host));
+    if !summary.fenced.is_empty() && are_dead && summary.waiting_for.is_empty() && !summary.is_stopped {
+        summary.add(execute(prepare(repository, max_unused, &host, monitor)?, dealing)?);
+    }
+    Ok(summary)
+}
+
+fn execute(prepared: Prepared<'_>, dealing: Dealing) -> Result<Summary, PruneError> {
+    let Prepared { repository, monitor, host, marker, plan, .. } = prepared;
     let summary = Summary { plan: plan.clone(), ..Summary::default() };
     let mut work = Work { repository, monitor, host, dealing, marker, summary, sizes: BTreeMap::new() };
     let dead: BTreeSet<PackId> = plan.dead.iter().copied().collect();
@@ -513,6 +547,7 @@ impl<'r> Work<'r> {
     fn tidy(&mut self) -> Result<(), RepoError> {
         self.repository.refresh_index()?;
         self.summary.merged_segments = merge::merge(self.repository, self.monitor)?;
+        self.summary.removed_notes = notes::remove_moot(self.repository)?;
         sweep_beats(self.repository)?;
         self.summary.removed_temporaries = self.repository.remove_temporaries(TEMPORARY_AGE_MAX)?;
         self.repository.restore_reserve()

@@ -186,6 +186,21 @@ impl Repository {
         Ok(new)
     }
 
+    /// Removes what notes say of points that are forgotten: their tags, their pins and what they lack. Returns how many.
+    pub fn remove_notes_about(&self, forgotten: &BTreeSet<PointId>) -> Result<usize, RepoError> {
+        let mut removed = 0;
+        for (id, note) in self.every_readable_note()? {
+            if let NoteFact::Tagged { point, .. } | NoteFact::Pinned { point, .. } | NoteFact::Lacks { point, .. } =
+                note.fact
+                && forgotten.contains(&point)
+            {
+                self.remove_note(id)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
     /// Lets prunes go on though these pieces of recipes cannot be read: what only they name is then deleted.
     pub fn give_up(&self, pieces: &BTreeSet<ChunkId>, now: Timestamp) -> Result<usize, RepoError> {
         let known = self.history()?.given_up();

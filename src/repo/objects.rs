@@ -339,7 +339,7 @@ impl Repository {
     }
 
     /// The same without those that cannot be read.
-    pub(super) fn readable_notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
+    pub fn readable_notes(&self) -> Result<Vec<(NoteId, Note)>, RepoError> {
         self.notes_but(is_no_note)
     }
 

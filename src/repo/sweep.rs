@@ -32,7 +32,7 @@ impl Repository {
         Ok(())
     }
 
-    /// Removes a note that another one supersedes.
+    /// Removes a note that another one supersedes, or that tells nothing any more.
     pub fn remove_note(&self, id: NoteId) -> Result<(), RepoError> {
         self.store().delete(&layout::note(id))?;
         Ok(())

@@ -1,8 +1,10 @@
 //! Space back from what no point uses.
 
 use std::fs;
+use std::io::Write;
+use std::process::Stdio;
 
-use crate::bench::{Bench, export};
+use crate::bench::{Bench, export, noise};
 
 /// A repository with one point, and the packs of another one that was forgotten.
 fn half_used() -> Bench {
@@ -41,6 +43,29 @@ fn what_no_point_uses_is_deleted_and_the_rest_stays() {
     );
     let checked = bench.run(&["check", "--read-data"]).succeeds().out;
     assert!(checked.contains("no damage") && !checked.contains("interrupted"), "{checked}");
+}
+
+#[test]
+fn what_a_killed_backup_left_is_freed_by_the_next_prune() {
+    let bench = Bench::with_point();
+    let before = pack_bytes(&bench);
+    let mut import = bench.command(&["import", "-", "--as", "file:x"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut input = import.stdin.take().unwrap();
+    let is_stored = |path: &std::path::PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
+    let packs = || bench.objects("packs").into_iter().filter(is_stored).count();
+    let packs_before = packs();
+    let mut seed = 0;
+    while packs() == packs_before {
+        input.write_all(&noise(seed, 1 << 20)).unwrap();
+        seed += 1;
+        assert!(seed < 1000, "no pack is ever stored");
+    }
+    import.kill().unwrap();
+    import.wait().unwrap();
+    assert!(pack_bytes(&bench) > before && bench.objects("sessions").len() == 1);
+    let pruned = bench.run(&["prune"]).succeeds().out;
+    assert!(pruned.starts_with("Freed "), "{pruned}");
+    assert_eq!((packs(), bench.objects("sessions").len()), (packs_before, 0));
 }
 
 #[test]

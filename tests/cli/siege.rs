@@ -305,10 +305,12 @@ impl Siege {
         for path in &left {
             File::options().write(true).open(path).unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
         }
-        // The first ends the sessions of killed imports, whose packs count as fresh until then; the second takes them.
+        // The first ends sessions of other hosts, whose packs count as fresh until then; the second takes them.
         for _ in 0..2 {
             self.run(2, &["prune", "--max-unused", "0", "--now"], None);
         }
+        let planned = self.run(2, &["prune", "--max-unused", "0", "--dry-run"], None).ran.out;
+        assert!(planned.starts_with("Nothing would be freed: 0 B"), "{planned}");
         let unended: Vec<PathBuf> =
             ["sessions", "condemned", "beats"].iter().flat_map(|kind| self.bench.objects(kind)).collect();
         assert!(unended.is_empty() && self.temporaries().is_empty(), "{unended:?}, {:?}", self.temporaries());

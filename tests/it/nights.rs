@@ -17,7 +17,7 @@ use holdall::repo::{Catalog, Repository};
 use holdall::restore::{Digest, export};
 use holdall::retention::{Calendar, Keep, Policy};
 use holdall::store::record::RecordingStore;
-use holdall::store::{MemoryStore, Operation};
+use holdall::store::{Directory, MemoryStore, Operation};
 use jiff::tz::TimeZone;
 
 use crate::fixture::{clock, export_bytes, init, noise, reopen};
@@ -153,6 +153,8 @@ fn pass_nights(repository: &Repository, nights: u64) -> (BTreeMap<PointId, blake
         if number % WEEK == WEEK - 1 || number == nights - 1 {
             let prepared = prepare(repository, MaxUnused::Permille(50), "test-host", &Silent).unwrap();
             assert!(!prune(prepared, Dealing::Wait).unwrap().is_damaged);
+            let notes: Directory = "notes".parse().unwrap();
+            assert!(repository.store().list(&notes).unwrap().is_empty(), "runs that told nothing but points stay");
         }
     }
     (made, all)

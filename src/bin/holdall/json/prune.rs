@@ -73,6 +73,7 @@ pub struct Pruned {
     /// Sessions that are at work, because of which not all was deleted.
     pub waiting_for: Vec<String>,
     pub merged_segments: usize,
+    pub removed_notes: usize,
     pub removed_temporaries: usize,
     /// Packs that stay because something that is needed and was not found may be in them.
     pub kept_packs: Vec<String>,
@@ -95,6 +96,7 @@ impl Pruned {
             fenced: ids(&summary.fenced),
             waiting_for: ids(&summary.waiting_for),
             merged_segments: summary.merged_segments,
+            removed_notes: summary.removed_notes,
             removed_temporaries: summary.removed_temporaries,
             kept_packs: summary.stuck.iter().map(ToString::to_string).collect(),
             damaged: summary.is_damaged,
