@@ -186,7 +186,8 @@ impl Repository {
         Ok(new)
     }
 
-    /// Removes what notes say of points that are forgotten: their tags, their pins and what they lack. Returns how many.
+    /// Removes what notes say of points that are forgotten: their tags, their pins and what they lack. Returns how many
+    /// notes that were.
     pub fn remove_notes_about(&self, forgotten: &BTreeSet<PointId>) -> Result<usize, RepoError> {
         let mut removed = 0;
         for (id, note) in self.every_readable_note()? {
