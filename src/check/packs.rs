@@ -71,7 +71,7 @@ impl Checker<'_> {
             let (severity, message) = match affected.as_slice() {
                 [] => (
                     Severity::Degraded,
-                    format!("{message}; no point needs what is lost of it, and prune or repair removes it"),
+                    format!("{message}; no point needs what is lost of it, and repair replaces it"),
                 ),
                 _ => (Severity::Damage, message),
             };
