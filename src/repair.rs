@@ -103,11 +103,8 @@ pub fn repair(
     }
     if !standing.is_empty() && !monitor.stop_requested() {
         match salvage(repository, standing.clone(), options.dealing, host, monitor) {
-            // They stay; the rest can be mended all the same.
-            Err(error @ PruneError::UnknownUse { .. }) => {
-                let (object, message) = ("Damaged packs".to_owned(), format!("they stay: {error}"));
-                monitor.event(Event::Problem(Problem { object, message }));
-            }
+            // They stay, and the rest can be mended all the same; why is among what is left.
+            Err(PruneError::UnknownUse { .. }) => {}
             other => other?,
         }
         for pack in standing {

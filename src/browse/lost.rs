@@ -23,7 +23,7 @@ pub fn lost_files(
         let row = match rows.next(reader) {
             Ok(Some(row)) => row,
             Ok(None) => break,
-            Err(error) if error.is_damage() || error.is_loss() => {
+            Err(error) if error.is_hole() => {
                 files.extend(open.take());
                 break;
             }
@@ -34,7 +34,7 @@ pub fn lost_files(
         });
         let items = match items {
             Ok(items) => items,
-            Err(error) if error.is_damage() || error.is_loss() => {
+            Err(error) if error.is_hole() => {
                 files.extend(open.take());
                 files.insert(row.first_path);
                 is_apart = true;

@@ -167,8 +167,8 @@ struct Checker<'r> {
     absent: Vec<PackId>,
     /// Points that lack something.
     incomplete: BTreeSet<String>,
-    /// Packs that are damaged beyond what parity repairs, and how.
-    lost: BTreeMap<PackId, String>,
+    /// Packs that are damaged beyond what parity repairs.
+    lost: BTreeMap<PackId, Loss>,
 }
 
 fn label(id: PointId, point: &Point) -> String {
@@ -220,7 +220,9 @@ impl Checker<'_> {
         let mut missing = Missing::default();
         let lacks = match self.walk(point, &mut missing) {
             Ok(()) => missing.lost,
-            Err(error @ (RepoError::Store(_) | RepoError::Index(_) | RepoError::CannotRead)) => return Err(error),
+            Err(error @ (RepoError::Store(_) | RepoError::Index(_) | RepoError::CannotRead)) if !error.is_damage() => {
+                return Err(error);
+            }
             Err(error) => {
                 let message = format!("its recipe cannot be read: {error}");
                 self.find(Severity::Damage, &label, message, vec![label.clone()]);
@@ -234,6 +236,11 @@ impl Checker<'_> {
             let files = lost_files(&mut self.reader, point, |chunk| missing.chunks.contains(chunk))?;
             if let Some(finding) = self.report.findings.last_mut() {
                 finding.files = files.iter().map(|path| crate::recipe::display_path(path)).collect();
+            }
+        }
+        for pack in missing.lost_packs {
+            if let Some(loss) = self.lost.get_mut(&pack) {
+                loss.affected.insert(label.clone());
             }
         }
         if lacks > 0 {
@@ -267,7 +274,7 @@ impl Checker<'_> {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
                 Err(error) => {
-                    self.lost_piece(rows.unread(), &error)?;
+                    self.lost_piece(rows.unread(), &error, missing)?;
                     return Err(error);
                 }
             };
@@ -278,7 +285,7 @@ impl Checker<'_> {
             let part = match read_part(&mut self.reader, &row) {
                 Ok(part) => part,
                 Err(error) if error.is_damage() || error.is_loss() => {
-                    self.lost_piece(Some(row.part), &error)?;
+                    self.lost_piece(Some(row.part), &error, missing)?;
                     missing.lose(row.part.id, &row.first_path);
                     continue;
                 }
@@ -309,12 +316,18 @@ impl Checker<'_> {
     }
 
     /// Remembers a piece of a recipe that is lost, and the packs in which it stands damaged.
-    fn lost_piece(&mut self, piece: Option<ChunkRef>, error: &RepoError) -> Result<(), RepoError> {
+    fn lost_piece(
+        &mut self,
+        piece: Option<ChunkRef>,
+        error: &RepoError,
+        missing: &mut Missing,
+    ) -> Result<(), RepoError> {
         let Some(piece) = piece.filter(|_| error.is_damage() || error.is_loss()) else { return Ok(()) };
         self.report.lost_pieces.insert(piece.id);
         for fact in self.repository.index().facts(&[piece.id])?.concat() {
             if self.view.holds(&fact.pack) {
                 self.lost_pack(fact.pack, error.to_string());
+                missing.lost_packs.insert(fact.pack);
             }
         }
         Ok(())
@@ -334,11 +347,13 @@ impl Checker<'_> {
                 continue;
             }
             match self.reader.place(*chunk) {
-                Ok(fact) if self.lost.contains_key(&fact.pack) => missing.lose(chunk.id, path),
-                Ok(fact) => {
+                Ok(fact) if !self.lost.contains_key(&fact.pack) => {
                     missing.unnamed.insert(fact.pack);
                 }
-                Err(RepoError::MissingChunk { .. }) => missing.lose(chunk.id, path),
+                Ok(_) | Err(RepoError::MissingChunk { .. }) => {
+                    missing.lose(chunk.id, path);
+                    missing.lost_packs.extend(facts.iter().map(|fact| fact.pack));
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -353,8 +368,17 @@ struct Missing {
     /// Some of these.
     chunks: HashSet<ChunkId>,
     first_path: Option<String>,
+    /// Packs that should hold what is lost: a prune may have copied it there long after the point was made.
+    lost_packs: BTreeSet<PackId>,
     /// Packs that no segment names and that hold chunks of it.
     unnamed: BTreeSet<PackId>,
+}
+
+/// A pack of which something is lost.
+struct Loss {
+    message: String,
+    /// The points that lose something by it.
+    affected: BTreeSet<String>,
 }
 
 impl Missing {

@@ -1,6 +1,8 @@
 //! The packs themselves: that they stand there in full, and that every byte of them is what was sealed.
 
-use crate::check::{Checker, Severity};
+use std::collections::BTreeSet;
+
+use crate::check::{Checker, Loss, Severity};
 use crate::id::PackId;
 use crate::monitor::Event;
 use crate::pack::{self, ParityError, Segment, SegmentPack};
@@ -57,17 +59,16 @@ impl Checker<'_> {
     /// A pack of which something is lost; what that costs is known when all points were walked.
     pub(super) fn lost_pack(&mut self, pack: PackId, message: String) {
         self.report.damaged_packs.insert(pack);
-        self.lost.entry(pack).or_insert(message);
+        self.lost.entry(pack).or_insert(Loss { message, affected: BTreeSet::new() });
     }
 
     /// Tells of packs of which something is lost, with the points that need it.
     pub(super) fn lost(&mut self) {
-        for (pack, message) in std::mem::take(&mut self.lost) {
-            let mut affected = self.users_of(&pack);
-            // Of what was not walked nothing better is known.
-            if !self.monitor.stop_requested() {
-                affected.retain(|user| self.incomplete.contains(user));
-            }
+        for (pack, Loss { message, mut affected }) in std::mem::take(&mut self.lost) {
+            // What stood in a pack of which not even the directory is known, and what was not walked, may be any of it.
+            let may_be = |user: &String| self.monitor.stop_requested() || self.incomplete.contains(user);
+            affected.extend(self.users_of(&pack).into_iter().filter(may_be));
+            let affected: Vec<String> = affected.into_iter().collect();
             let (severity, message) = match affected.as_slice() {
                 [] => (
                     Severity::Degraded,

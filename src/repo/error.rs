@@ -151,6 +151,11 @@ impl RepoError {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NoSpace)
     }
 
+    /// Whether content of a point is lost, or nobody can tell what it is: who reads the rest can go around it.
+    pub fn is_hole(&self) -> bool {
+        self.is_damage() || self.is_loss() || matches!(self, Self::BadRecipe { .. } | Self::WrongPart { .. })
+    }
+
     /// Whether data that a point refers to is not there.
     pub fn is_loss(&self) -> bool {
         matches!(self, Self::MissingChunk { .. } | Self::Gone { .. })

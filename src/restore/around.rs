@@ -77,12 +77,6 @@ impl<'m> Around<'m> {
         }
     }
 
-    /// Whether this is something that a restore can go around.
-    pub(super) fn is_hole(error: &RepoError) -> bool {
-        let is_recipe = matches!(error, RepoError::BadRecipe { .. } | RepoError::WrongPart { .. });
-        error.is_damage() || error.is_loss() || is_recipe
-    }
-
     /// The steps of the next part.
     pub(super) fn part(
         &mut self,
@@ -92,7 +86,7 @@ impl<'m> Around<'m> {
     ) -> Result<Vec<Planned>, RepoError> {
         match read {
             Ok((part, envelope)) => self.follow(reader, part, &envelope)?,
-            Err(error) if Self::is_hole(&error) => self.bridge(row, &error),
+            Err(error) if error.is_hole() => self.bridge(row, &error),
             Err(error) => return Err(error),
         }
         Ok(std::mem::take(&mut self.out))
@@ -150,7 +144,7 @@ impl<'m> Around<'m> {
                 Ok(_) if self.skippable() >= chunk.len.into() => self.pass(Planned::Chunk(chunk)),
                 // It holds headers, which no writer of ours does, but a recipe may.
                 Ok(bytes) => self.push(&bytes),
-                Err(error) if Self::is_hole(&error) => {
+                Err(error) if error.is_hole() => {
                     self.lose(self.content_bytes, chunk.len.into(), &error.to_string());
                     self.zeros(chunk.len.into());
                 }

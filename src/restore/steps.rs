@@ -124,7 +124,7 @@ impl<'c> Steps<'c> {
                 return around.part(reader, &row, part).map(Some);
             }
             Ok(None) => {}
-            Err(error) if Around::is_hole(&error) => around.rest_is_lost(self.rows.left(), &error),
+            Err(error) if error.is_hole() => around.rest_is_lost(self.rows.left(), &error),
             Err(error) => return Err(error),
         }
         self.is_over = true;

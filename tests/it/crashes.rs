@@ -18,7 +18,7 @@ use holdall::forget;
 use holdall::id::PointId;
 use holdall::monitor::Silent;
 use holdall::prune::{Dealing, MaxUnused, prepare, prune};
-use holdall::repair::{RepairOptions, repair};
+use holdall::repair::repair;
 use holdall::repo::{Catalog, IndexPlace, KeyringError, RepoError, Repository};
 use holdall::source::Source;
 use holdall::store::power::{Left, Names, Tape};
@@ -26,7 +26,7 @@ use holdall::store::{Directory, LocalStore, Name, Store};
 use tempfile::TempDir;
 
 use crate::every_call::Told;
-use crate::fixture::{clock, export_bytes, feed_bytes, import_bytes, init, noise, points, quick_directory};
+use crate::fixture::{REPAIR, clock, export_bytes, feed_bytes, import_bytes, init, noise, points, quick_directory};
 use crate::model::{Dice, rounds};
 
 /// Different disks per story.
@@ -313,12 +313,7 @@ impl Story {
             let at = 60 + self.dice.below(100);
             self.tape.damage(self.root.path(), &name, |bytes| bytes[at] ^= 0x10).unwrap();
         }
-        let options = RepairOptions {
-            level: CheckLevel::ReadData,
-            dealing: Dealing::Now,
-            no_prune_runs: false,
-            gives_up_lost_pieces: false,
-        };
+        let options = REPAIR;
         let summary = repair(&self.open(), options, None, ("test-host", &clock()), &Silent).unwrap();
         assert!(summary.found >= 2 && summary.left.is_clean(), "{summary:?}");
         self.damage = Some((begun, self.now()));

@@ -14,7 +14,7 @@ use holdall::daemon::fake::{FakeDaemon, FakeInstance};
 use holdall::id::PointId;
 use holdall::monitor::{Collected, Silent};
 use holdall::point::Point;
-use holdall::prune::{Dealing, PruneError};
+use holdall::prune::PruneError;
 use holdall::repair::{RepairOptions, Summary, repair};
 use holdall::repo::{Catalog, IndexPlace, Parity, RepoError, Repository};
 use holdall::restore::{Digest, RestoreTarget, export, restore};
@@ -27,7 +27,9 @@ use crate::every_call::{
     Faulty, LAST, REFUSED, REFUSED_IN_TURN, TORN, TORN_PUTS, UNANSWERED, assert_only_what_is_torn_is_told,
     at_every_call, copy, during, torn,
 };
-use crate::fixture::{clock, export_bytes, host, import_bytes, init, key_file, noise, points, reopen, tar_of_noise};
+use crate::fixture::{
+    REPAIR, clock, export_bytes, host, import_bytes, init, key_file, noise, points, reopen, tar_of_noise,
+};
 use crate::prune::prune_all;
 
 /// What the repository of these tests holds, by source.
@@ -203,12 +205,7 @@ fn mendable() -> &'static MemoryStore {
 }
 
 fn mend(repository: &Repository) -> Result<Summary, PruneError> {
-    let options = RepairOptions {
-        level: CheckLevel::ReadData,
-        dealing: Dealing::Now,
-        no_prune_runs: true,
-        gives_up_lost_pieces: false,
-    };
+    let options = RepairOptions { no_prune_runs: true, ..REPAIR };
     repair(repository, options, None, ("test-host", &clock()), &Silent)
 }
 

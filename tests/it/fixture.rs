@@ -10,6 +10,8 @@ use holdall::crypto::{KeyFile, SlotKey, Unlock};
 use holdall::id::PointId;
 use holdall::monitor::Silent;
 use holdall::point::Point;
+use holdall::prune::Dealing;
+use holdall::repair::RepairOptions;
 use holdall::repo::{Catalog, IndexPlace, Parity, Repository};
 use holdall::restore::{Digest, export};
 use holdall::source::Selector;
@@ -22,6 +24,14 @@ pub fn key_file() -> KeyFile {
 pub fn clock() -> FixedClock {
     FixedClock(Timestamp::from_micros(1_795_219_200_000_000).unwrap())
 }
+
+/// A repair that reads everything and waits for nobody.
+pub const REPAIR: RepairOptions = RepairOptions {
+    level: CheckLevel::ReadData,
+    dealing: Dealing::Now,
+    no_prune_runs: false,
+    gives_up_lost_pieces: false,
+};
 
 /// A host without hooks.
 pub fn host(clock: &FixedClock) -> Host<'_> {

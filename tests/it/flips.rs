@@ -13,12 +13,12 @@ use holdall::id::{PackId, PointId, RunId};
 use holdall::monitor::Silent;
 use holdall::point::Point;
 use holdall::prune::{Dealing, MaxUnused, prepare, prune};
-use holdall::repair::{RepairOptions, repair};
+use holdall::repair::repair;
 use holdall::repo::{IndexPlace, Repository, SessionRecord};
 use holdall::source::Source;
 use holdall::store::{MemoryStore, Name, Put, Store};
 
-use crate::fixture::{clock, export_bytes, feed_bytes, init, key_file, noise, points, reopen, tar_of_noise};
+use crate::fixture::{REPAIR, clock, export_bytes, feed_bytes, init, key_file, noise, points, reopen, tar_of_noise};
 use crate::model::{Dice, rounds};
 
 /// Of so many bytes one is damaged alone; by hand every one is.
@@ -195,12 +195,7 @@ impl Sound {
             }
             let store = Arc::<MemoryStore>::clone(&broken);
             let (repository, _) = Repository::open(store, key, IndexPlace::Memory).unwrap();
-            let options = RepairOptions {
-                level: CheckLevel::ReadData,
-                dealing: Dealing::Now,
-                no_prune_runs: false,
-                gives_up_lost_pieces: false,
-            };
+            let options = REPAIR;
             repair(&repository, options, Some(key), ("test-host", &clock()), &Silent).unwrap();
         }
         let left = |fate: Fate| changes.iter().map(|(name, ..)| *name).filter(move |name| self.fates[*name] == fate);

@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use holdall::backup::Run;
-use holdall::check::CheckLevel;
 use holdall::id::PointId;
 use holdall::monitor::{Collected, Event, Silent};
 use holdall::pack::PackKind;
@@ -19,7 +18,7 @@ use crate::every_call::{
     LAST, REFUSED_IN_TURN, TORN, UNANSWERED, assert_only_what_is_torn_is_told, at_every_call, copy, during, torn,
 };
 use crate::fixture::{
-    assert_holds, clock, export_bytes, feed_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise,
+    REPAIR, assert_holds, clock, export_bytes, feed_bytes, import_bytes, init, new, noise, points, reopen, tar_of_noise,
 };
 
 pub fn forget(repository: &Repository, id: PointId) {
@@ -225,12 +224,7 @@ fn prune_with(fault: Option<Fault>) -> usize {
     if !torn(&store).is_empty() {
         // A store that breaks its contract leaves what has to be mended.
         assert_only_what_is_torn_is_told(&later, &store);
-        let options = RepairOptions {
-            level: CheckLevel::ReadData,
-            dealing: Dealing::Now,
-            no_prune_runs: true,
-            gives_up_lost_pieces: false,
-        };
+        let options = RepairOptions { no_prune_runs: true, ..REPAIR };
         assert!(repair(&later, options, None, ("test-host", &clock()), &Silent).unwrap().left.is_clean());
     }
     // The next one needs no mending and leaves nothing of this one.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use holdall::check::{CheckLevel, check};
+use holdall::check::{CheckLevel, Severity, check};
 use holdall::id::PackId;
 use holdall::monitor::Silent;
 use holdall::pack::PackKind;
@@ -13,19 +13,12 @@ use holdall::repo::{Parity, Reader, Repository, Rows};
 use holdall::store::{MemoryStore, Name, Store};
 
 use crate::fixture::{
-    assert_holds, clock, export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise,
+    REPAIR, assert_holds, clock, export_bytes, import_bytes, init, init_with, noise, points, reopen, tar_of_noise,
 };
 
 fn mend(repository: &Repository, no_prune_runs: bool) -> Summary {
-    mend_by(repository, RepairOptions { no_prune_runs, ..OPTIONS })
+    mend_by(repository, RepairOptions { no_prune_runs, ..REPAIR })
 }
-
-const OPTIONS: RepairOptions = RepairOptions {
-    level: CheckLevel::ReadData,
-    dealing: Dealing::Now,
-    no_prune_runs: false,
-    gives_up_lost_pieces: false,
-};
 
 fn mend_by(repository: &Repository, options: RepairOptions) -> Summary {
     repair(repository, options, None, ("test-host", &clock()), &Silent).unwrap()
@@ -112,6 +105,29 @@ fn a_damaged_pack_is_replaced_with_the_help_of_its_parity() {
     assert_eq!(made.statistics.new_chunks, 0);
 }
 
+#[test]
+fn a_loss_in_a_pack_that_a_prune_made_names_the_points_that_need_it() {
+    let store = Arc::new(MemoryStore::new());
+    let repository = init_with(Arc::<MemoryStore>::clone(&store), Parity::None);
+    let (kept, also) = (noise(1, 700_000), noise(2, 700_000));
+    import_bytes(&repository, &[&kept[..], &also].concat()[..], Some("file:both")).unwrap();
+    import_bytes(&repository, &kept[..], Some("file:kept")).unwrap();
+    let (both, _) = points(&repository).into_iter().find(|(_, point)| point.source.name == "both").unwrap();
+    repository.forget(both).unwrap();
+    prune(prepare(&repository, MaxUnused::Permille(0), "test-host", &Silent).unwrap(), Dealing::Now).unwrap();
+    let (_, point) = points(&repository).remove(0);
+    let made: Vec<Name> = objects(&store, "packs")
+        .into_iter()
+        .filter(|name| !point.content.packs.iter().any(|pack| pack.to_string() == name.leaf()))
+        .collect();
+    let largest = made.iter().max_by_key(|name| store.get(name, usize::MAX).unwrap().len()).expect("it packed anew");
+    flip(&store, largest, 200_000);
+    let report = check(&reopen(store), CheckLevel::ReadData, &Silent).unwrap();
+    let of_pack = report.findings.iter().find(|finding| finding.object.ends_with(largest.leaf())).unwrap();
+    assert!(of_pack.severity == Severity::Damage && of_pack.affected.len() == 1, "{of_pack:?}");
+    assert!(of_pack.affected[0].contains("file:kept"), "{of_pack:?}");
+}
+
 /// The pack that holds the first part of a point's recipe, and where that part stands in it.
 fn first_part(repository: &Repository, point: &Point) -> (PackId, usize) {
     let mut reader = Reader::new(repository).unwrap();
@@ -149,7 +165,7 @@ fn a_lost_piece_of_a_recipe_keeps_prunes_from_deleting_until_it_is_given_up() {
     assert!(matches!(refused, Err(PruneError::UnknownUse { .. })), "{refused:?}");
     assert!(stored() >= before);
 
-    let summary = mend_by(&repository, RepairOptions { gives_up_lost_pieces: true, ..OPTIONS });
+    let summary = mend_by(&repository, RepairOptions { gives_up_lost_pieces: true, ..REPAIR });
     assert!(summary.given_up_pieces == 1 && !summary.left.is_clean(), "{summary:?}");
     let prepared = prepare(&repository, MaxUnused::Permille(0), "test-host", &Silent).unwrap();
     assert!(prune(prepared, Dealing::Now).unwrap().is_damaged);

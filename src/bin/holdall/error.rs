@@ -525,7 +525,8 @@ impl From<PruneError> for CliError {
         match error {
             PruneError::Repository(error) => error.into(),
             PruneError::UnknownUse { .. } => Self::new(Code::Damage, line).hint(
-                "`holdall repair` mends what can be mended; with --give-up-lost-pieces prunes go on without the rest",
+                "a backup of the same content heals it, and `holdall repair` mends what can be mended; only if neither \
+                 helps, `holdall repair --give-up-lost-pieces` lets prunes delete what the lost recipes named",
             ),
             PruneError::UnreadableCondemned { .. } => Self::new(Code::Damage, line)
                 .hint("make sure that no prune runs on any host, then run `holdall repair`"),

@@ -1,7 +1,10 @@
 //! `check`: the proof that the repository is intact, or what is wrong with it.
 
+use std::fmt::Write as _;
+
 use holdall::check::{CheckLevel, Finding, Report, Severity, check};
 use holdall::clock::{Clock, SystemClock};
+use holdall::limits::LOST_FILES_MAX;
 use holdall::monitor::{Event, Monitor};
 use holdall::repo::Repository;
 
@@ -113,7 +116,7 @@ pub fn print_finding(finding: &Finding, output: &Output) -> Result<(), CliError>
             text.push_str(&plain(file));
         }
         if files.len() > FILES_SHOWN_MAX {
-            text.push_str("\n    and of more files: --json names up to 1000");
+            let _ = write!(text, "\n    and of more files: --json names up to {LOST_FILES_MAX}");
         }
         text
     })

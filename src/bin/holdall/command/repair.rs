@@ -59,7 +59,7 @@ pub fn run(args: &Repair, settings: &Settings, output: &Output) -> Result<(), Cl
         left: summary.left.findings.len(),
     };
     output.result(&object, || told(&summary))?;
-    verdict(&summary)
+    verdict(&summary, args.give_up_lost_pieces)
 }
 
 fn raise(seconds: u32, settings: &Settings, output: &Output) -> Result<(), CliError> {
@@ -103,7 +103,7 @@ fn told(summary: &Summary) -> String {
     }
 }
 
-fn verdict(summary: &Summary) -> Result<(), CliError> {
+fn verdict(summary: &Summary, has_given_up: bool) -> Result<(), CliError> {
     if interrupt::stop_requested() {
         return Err(CliError::stopped().hint("run it again: it goes on where it ended"));
     }
@@ -113,10 +113,15 @@ fn verdict(summary: &Summary) -> Result<(), CliError> {
         (0, degraded) => {
             Err(CliError::new(Code::Problems, format!("{} left, but no data is lost", count(degraded, "finding"))))
         }
-        (damaged, _) => Err(CliError::new(
-            Code::Damage,
-            format!("The repository is still damaged: {} above", count(damaged, "finding")),
-        )
-        .hint("back up what is named once more: what is found again heals older points, too")),
+        (damaged, _) => {
+            let message = format!("The repository is still damaged: {} above", count(damaged, "finding"));
+            let hint = if summary.left.lost_pieces.is_empty() || has_given_up {
+                "back up what is named once more: what is found again heals older points, too"
+            } else {
+                "back up what is named once more, which heals older points, too; only if it is gone, \
+                 --give-up-lost-pieces lets prunes delete what the lost recipes named"
+            };
+            Err(CliError::new(Code::Damage, message).hint(hint))
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::json;
 use crate::open::open;
 use crate::output::Output;
 use crate::progress::{Problems, Progress};
-use crate::table::{Align, Table, minute};
+use crate::table::{Align, Table, count, minute};
 
 pub fn run(args: &Status, settings: &Settings, output: &Output) -> Result<(), CliError> {
     let repository = open(settings, output)?;
@@ -40,8 +40,9 @@ pub fn run(args: &Status, settings: &Settings, output: &Output) -> Result<(), Cl
     if attention == 0 {
         return Ok(());
     }
-    let (what, verb) = if standings.len() == 1 { ("source", "is") } else { ("sources", "are") };
-    let message = format!("{attention} of {} {what} {verb} not backed up as should be", standings.len());
+    let of = count(standings.len() as u64, "source");
+    let (verb, they) = if attention == 1 { ("is", "it") } else { ("are", "they") };
+    let message = format!("{attention} of {of} {verb} not backed up as {they} should be");
     Err(CliError::new(Code::Problems, message).hint("run `holdall backup --all` and see what it says"))
 }
 
