@@ -90,3 +90,42 @@ nfs_replace() { # DEVICE
     nfs_export
     nfs_start
 }
+
+# An ext4 file system on a disk that can be told to fail.
+disk_prepare() { # DEVICE
+    modprobe -a ext4 dm-flakey
+    mkfs.ext4 -q -F "$1"
+    echo "$1" >/run/disk
+    dmsetup create flaky --table "$(disk_table '86400 0 0')"
+}
+
+# For how many seconds it works and fails in turns, how many words follow, and those: what fails, if not everything.
+disk_table() { # 'UP DOWN COUNT [FEATURE]'
+    local disk
+    disk=$(cat /run/disk)
+    echo "0 $(blockdev --getsz "$disk") flakey $disk 0 $1"
+}
+
+# From now on the disk does this. What is on its way is neither waited for nor written out first.
+disk_does() { # 'UP DOWN COUNT [FEATURE]'
+    dmsetup suspend --noflush --nolockfs flaky
+    dmsetup load flaky --table "$(disk_table "$1")"
+    dmsetup resume flaky
+}
+
+# The disk seen by three hosts, which are one here.
+disk_mount() {
+    mkdir -p /mnt/a /mnt/b /mnt/c
+    mount /dev/mapper/flaky /mnt/a
+    mount --bind /mnt/a /mnt/b
+    mount --bind /mnt/a /mnt/c
+}
+
+# As an administrator would: the file system, which may have ended its journal, is unmounted and looked through.
+disk_mends() {
+    umount /mnt/c /mnt/b /mnt/a
+    e2fsck -fy /dev/mapper/flaky || test $? -le 2
+}
+
+# Nothing is read from memory from now on.
+disk_forgets() { echo 3 >/proc/sys/vm/drop_caches; }

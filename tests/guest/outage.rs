@@ -1,4 +1,5 @@
-//! A server that is gone for a while or for good, or no longer knows what was open, in the middle of every command.
+//! A server that is gone for a while or for good, or no longer knows what was open, and a disk that fails for a while,
+//! in the middle of every command.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,6 +31,8 @@ const COMMANDS: [(&str, &str); 10] = [
     ("repair", "holdall_of c repair"),
 ];
 
+const FIRST_POINT: &str = "holdall_of a import /host/in/before --as file:before";
+
 /// How long a command may take after the server is back and has waited for its old clients.
 const END_SECONDS_MAX: f64 = 60.0;
 
@@ -45,12 +48,15 @@ struct Run {
 
 fn with_a_point(setup: Setup) -> Option<Guest> {
     let guest = Guest::boot(&[1000])?;
-    guest.gives("before", &noise(1, 2 * MIB));
-    guest.gives("new", &noise(2, 4 * MIB));
-    guest.gives("small", &noise(3, MIB / 4));
-    let hosts = setup.three_hosts();
-    guest.run(&format!("{hosts}{REPOSITORY}holdall_of a import /host/in/before --as file:before"));
+    gives_streams(&guest);
+    guest.run(&format!("{}{REPOSITORY}{FIRST_POINT}", setup.three_hosts()));
     Some(guest)
+}
+
+fn gives_streams(guest: &Guest) {
+    for (name, seed, len) in [("before", 1, 2 * MIB), ("new", 2, 4 * MIB), ("small", 3, MIB / 4)] {
+        guest.gives(name, &noise(seed, len));
+    }
 }
 
 /// What became of the commands that something happened to.
@@ -64,7 +70,10 @@ struct Disturbed {
 
 /// Runs every command while something happens, until each has met it.
 fn disturbed(guest: &Guest, limit: Duration, disturbance: &str) -> Disturbed {
-    guest.run("rm -f /run/disturbed /run/said.* /run/export-* /run/list-* /run/left-*");
+    // What the runs of an earlier disturbance made has the names that these will give.
+    guest.run(
+        "rm -rf /run/disturbed /run/said.* /run/export-* /run/list-* /run/left-* /mnt/a/init-* /key-init-* /key-added-*",
+    );
     let start = |(name, command): (&str, &str)| guest.start(&format!("again_and_again {name} '{command}'"));
     let jobs: Vec<Job<'_>> = COMMANDS.into_iter().map(start).collect();
     // Whatever each does first is done by then, for its next run may be at any of its steps.
@@ -224,5 +233,27 @@ fn a_full_export_costs_only_what_did_not_fit() {
         guest.run("rm /export/fill; holdall_of a import /host/in/new --as file:new; comes_back b new");
         let checked = guest.run("holdall_of a check --read-data");
         assert!(checked.contains("no damage"), "{checked}");
+    }
+}
+
+/// A local disk that fails for some seconds, its writes alone and then reads, too, of what no memory holds.
+#[test]
+fn a_disk_that_fails_for_a_while_costs_only_what_was_not_acknowledged() {
+    let kinds = ["1 error_writes", "0"];
+    for failing in kinds.into_iter().take(usize::try_from(rounds(1, 2)).expect("a few")) {
+        let Some(guest) = Guest::boot(&[1000]) else { return };
+        gives_streams(&guest);
+        guest.run(&format!("disk_prepare /dev/vda; disk_mount\n{REPOSITORY}{FIRST_POINT}"));
+        let fails = format!(
+            "disk_forgets; disk_does '0 86400 {failing}'; touch /run/disturbed; sleep 5; disk_does '86400 0 0'"
+        );
+        let all = disturbed(&guest, 2 * STEP, &fails);
+        assert!(all.runs.iter().all(|run| (0..=13).contains(&run.code)), "{:?}", all.runs);
+        let failed = all.runs.iter().filter(|run| run.code != 0).count();
+        assert!(failed > 0, "nothing noticed: {:?}", all.runs);
+        say(&format!("{failing}: {failed} of {} runs failed", all.runs.len()));
+        guest.run("disk_mends; disk_mount");
+        assert_kept(&guest, &all.runs);
+        guest.start("holdall_of c prune --now; holdall_of c check").wait(STEP).succeeds();
     }
 }
