@@ -71,9 +71,8 @@ struct Disturbed {
 /// Runs every command while something happens, until each has met it.
 fn disturbed(guest: &Guest, limit: Duration, disturbance: &str) -> Disturbed {
     // What the runs of an earlier disturbance made has the names that these will give.
-    guest.run(
-        "rm -rf /run/disturbed /run/said.* /run/export-* /run/list-* /run/left-* /mnt/a/init-* /key-init-* /key-added-*",
-    );
+    guest.run("rm -f /run/disturbed /run/said.* /run/export-* /run/list-* /run/left-* /key-init-* /key-added-*");
+    guest.run("rm -rf /mnt/a/init-*");
     let start = |(name, command): (&str, &str)| guest.start(&format!("again_and_again {name} '{command}'"));
     let jobs: Vec<Job<'_>> = COMMANDS.into_iter().map(start).collect();
     // Whatever each does first is done by then, for its next run may be at any of its steps.
