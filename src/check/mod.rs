@@ -218,7 +218,13 @@ impl Checker<'_> {
         let label = label(id, point);
         self.monitor.event(Event::Started { object: label.clone(), bytes: Some(point.content.stream_len) });
         let mut missing = Missing::default();
-        let lacks = match self.walk(point, &mut missing) {
+        let walked = self.walk(id, point, &mut missing);
+        // Of what was forgotten since the points were listed, prunes may have taken what they like.
+        if (walked.is_err() || missing.lost > 0) && !self.repository.has_verdict(id)? {
+            self.monitor.event(Event::Ended { object: label });
+            return Ok(());
+        }
+        let lacks = match walked {
             Ok(()) => missing.lost,
             Err(error @ (RepoError::Store(_) | RepoError::Index(_) | RepoError::CannotRead)) if !error.is_damage() => {
                 return Err(error);
@@ -265,7 +271,7 @@ impl Checker<'_> {
         }
     }
 
-    fn walk(&mut self, point: &Point, missing: &mut Missing) -> Result<(), RepoError> {
+    fn walk(&mut self, id: PointId, point: &Point, missing: &mut Missing) -> Result<(), RepoError> {
         self.places(&point.content.table, b"", missing)?;
         let mut rows = Rows::new(&point.content);
         let mut stream_len = 0_u64;
@@ -274,7 +280,7 @@ impl Checker<'_> {
                 Ok(Some(row)) => row,
                 Ok(None) => break,
                 Err(error) => {
-                    self.lost_piece(rows.unread(), &error, missing)?;
+                    self.lost_piece(id, rows.unread(), &error, missing)?;
                     return Err(error);
                 }
             };
@@ -285,7 +291,7 @@ impl Checker<'_> {
             let part = match read_part(&mut self.reader, &row) {
                 Ok(part) => part,
                 Err(error) if error.is_damage() || error.is_loss() => {
-                    self.lost_piece(Some(row.part), &error, missing)?;
+                    self.lost_piece(id, Some(row.part), &error, missing)?;
                     missing.lose(row.part.id, &row.first_path);
                     continue;
                 }
@@ -315,14 +321,18 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Remembers a piece of a recipe that is lost, and the packs in which it stands damaged.
+    /// Remembers a piece of this point's recipe that is lost, and the packs in which it stands damaged.
     fn lost_piece(
         &mut self,
+        point: PointId,
         piece: Option<ChunkRef>,
         error: &RepoError,
         missing: &mut Missing,
     ) -> Result<(), RepoError> {
         let Some(piece) = piece.filter(|_| error.is_damage() || error.is_loss()) else { return Ok(()) };
+        if !self.repository.has_verdict(point)? {
+            return Err(RepoError::Gone { object: format!("Point {point}") });
+        }
         self.report.lost_pieces.insert(piece.id);
         for fact in self.repository.index().facts(&[piece.id])?.concat() {
             if self.view.holds(&fact.pack) {

@@ -21,6 +21,12 @@ pub enum RepoError {
         /// Its name.
         object: String,
     },
+    /// The name of an object that this program was to make was taken by another one meanwhile.
+    #[error("{object} was stored by somebody else meanwhile")]
+    MadeMeanwhile {
+        /// Its name.
+        object: String,
+    },
     /// There is no repository here.
     #[error("{place} holds no repository: {reason}")]
     NotARepository {

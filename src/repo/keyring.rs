@@ -8,7 +8,8 @@ use crate::crypto::{
 };
 use crate::id::KeyslotId;
 use crate::limits::OBJECT_BYTES_MAX;
-use crate::repo::{RepoError, Repository, layout};
+use crate::repo::objects::get_config;
+use crate::repo::{Config, RepoError, Repository, layout};
 use crate::store::{Put, Store, StoreErrorKind};
 
 /// What is wrong with the keys.
@@ -94,15 +95,17 @@ impl Locks {
     }
 }
 
-/// Tries every slot that opens with this sort of key. Tells which one it was.
-pub(super) fn unlock(store: &dyn Store, unlock: Unlock<'_>) -> Result<(Keys, KeyslotId), RepoError> {
+/// Tries every slot that opens with this sort of key, until the config opens with what it holds: an init that another
+/// one overtook, and that died, may have left a slot for the same key. Tells which one it was.
+pub(super) fn unlock(store: &dyn Store, unlock: Unlock<'_>) -> Result<(Keys, KeyslotId, Config), RepoError> {
     let slots = list(store)?;
     let mut failure = None;
     for id in &slots {
-        let opened =
-            read(store, *id).and_then(|slot| slot.open(unlock).map_err(|error| KeyringError::from(error).into()));
+        let opened = read(store, *id)
+            .and_then(|slot| slot.open(unlock).map_err(|error| KeyringError::from(error).into()))
+            .and_then(|keys| get_config(store, keys.write()).map(|config| (keys, config)));
         match opened {
-            Ok(keys) => return Ok((keys, *id)),
+            Ok((keys, config)) => return Ok((keys, *id, config)),
             Err(RepoError::Keyring(KeyringError::Slot(SlotError {
                 problem: SlotProblem::WrongKey | SlotProblem::OtherKind(_),
                 ..
@@ -253,4 +256,10 @@ pub(super) fn put_first_slot(
     created: Timestamp,
 ) -> Result<KeyslotId, RepoError> {
     put_slot(store, key, SlotContents::Full(keys), "", created)
+}
+
+/// Takes back the slot of a repository that came to nothing, because another one was made in its place meanwhile: there
+/// it would be a slot that nobody of that repository made. Should that fail, a check tells of it.
+pub(super) fn withdraw_first_slot(store: &dyn Store, slot: KeyslotId) {
+    let _ = store.delete(&layout::keyslot(slot));
 }

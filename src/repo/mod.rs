@@ -94,7 +94,8 @@ pub enum IndexPlace<'p> {
 
 impl Repository {
     /// Makes a repository in an empty store: directories and a README for people, then the key slot, and last the
-    /// config, whose presence says that the repository is complete.
+    /// config, whose presence says that the repository is complete. Of two that do so at once the one whose config comes
+    /// first has made it; the other takes its slot back and ends with [`RepoError::MadeMeanwhile`].
     pub fn init(
         store: Arc<dyn Store>,
         key: &SlotKey<'_>,
@@ -106,7 +107,12 @@ impl Repository {
         let config = Config::new(created, settle_seconds, parity);
         objects::lay_out(&*store)?;
         let slot = keyring::put_first_slot(&*store, &keys, key, created)?;
-        objects::put_config(&*store, keys.write(), 1, &config)?;
+        if let Err(error) = objects::put_config(&*store, keys.write(), 1, &config) {
+            if matches!(error, RepoError::MadeMeanwhile { .. }) {
+                keyring::withdraw_first_slot(&*store, slot);
+            }
+            return Err(error);
+        }
         let index = reindex::memory_index();
         Ok(Self::assemble(store, Keys::Full(keys), slot, config, index))
     }
@@ -134,8 +140,7 @@ impl Repository {
         unlock: Unlock<'_>,
         place: IndexPlace<'_>,
     ) -> Result<(Self, Refreshed), RepoError> {
-        let (keys, slot) = keyring::unlock(&*store, unlock)?;
-        let config = objects::get_config(&*store, keys.write())?;
+        let (keys, slot, config) = keyring::unlock(&*store, unlock)?;
         let index = reindex::open_index(place, keys.write().repository())?;
         let repository = Self::assemble(store, keys, slot, config, index);
         let refreshed = repository.refresh_index()?;

@@ -76,10 +76,7 @@ pub(super) fn put_config(store: &dyn Store, keys: &WriteKeys, number: u64, confi
     let sealed = crypto::seal_given(keys, GivenName::Config(number), &config.encode())?;
     match store.put(&name, &[&sealed])? {
         Put::Created => Ok(()),
-        Put::Exists => Err(RepoError::Damaged {
-            object: name.to_string(),
-            reason: "was stored by somebody else just now".to_owned(),
-        }),
+        Put::Exists => Err(RepoError::MadeMeanwhile { object: name.to_string() }),
     }
 }
 

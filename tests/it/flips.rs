@@ -210,7 +210,7 @@ impl Sound {
 }
 
 /// Does all of this work, with two threads.
-fn on_two_threads(count: usize, work: impl Fn(usize) + Sync) {
+pub fn on_two_threads(count: usize, work: impl Fn(usize) + Sync) {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {

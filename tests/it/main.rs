@@ -19,6 +19,7 @@ mod kinds;
 mod model;
 mod nights;
 mod order;
+mod overlap;
 mod parity;
 mod prune;
 mod repair;

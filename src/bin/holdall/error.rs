@@ -271,6 +271,7 @@ impl From<RepoError> for CliError {
         match error {
             RepoError::Store(error) => error.into(),
             RepoError::Keyring(error) => error.into(),
+            RepoError::MadeMeanwhile { .. } => Self::new(Code::Taken, line).hint("run it again"),
             RepoError::NotARepository { .. } => Self::new(Code::NoRepository, line)
                 .hint("check the path, and that it is mounted; `holdall init` makes a new repository"),
             RepoError::NewerFormat { .. } => Self::new(Code::NewerFormat, line).hint("use a newer holdall"),

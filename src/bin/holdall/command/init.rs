@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use holdall::clock::{Clock, SystemClock};
-use holdall::repo::{Locks, Parity, Repository};
+use holdall::repo::{Locks, Parity, RepoError, Repository};
 use holdall::store::{
     CreateIfAbsent, Directory, FileSystem, LocalStore, Store, StoreError, StoreErrorKind, WatchedStore,
     probe_create_if_absent,
@@ -34,7 +34,11 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
     let key = new_key(args, settings, &path, output)?;
     let store: Arc<dyn Store> = Arc::new(store);
     let parity = if args.no_parity { Parity::None } else { Parity::ReedSolomon };
-    let repository = Repository::init(store, &key.slot_key(), SystemClock.now(), settle_seconds, parity)?;
+    let made = Repository::init(store, &key.slot_key(), SystemClock.now(), settle_seconds, parity);
+    let repository = made.map_err(|error| match error {
+        RepoError::MadeMeanwhile { .. } => is_there(&path),
+        other => other.into(),
+    })?;
     let kept = key.keep();
 
     let key_file = match &kept {
@@ -52,10 +56,14 @@ pub fn run(args: &Init, settings: &Settings, output: &Output) -> Result<(), CliE
 fn explain(error: StoreError, path: &Path) -> CliError {
     let is_repository = || waiting::open_store(path).is_ok_and(|store| Locks::of(&store).is_ok());
     if matches!(error.kind, StoreErrorKind::NotEmpty { .. }) && is_repository() {
-        return CliError::new(Code::Taken, format!("There is a repository in {} already", path.display()))
-            .hint("it can be used as it is; for another one choose an empty directory or a new name");
+        return is_there(path);
     }
     error.into()
+}
+
+fn is_there(path: &Path) -> CliError {
+    CliError::new(Code::Taken, format!("There is a repository in {} already", path.display()))
+        .hint("it can be used as it is; for another one choose an empty directory or a new name")
 }
 
 /// What whoever made a repository has to know.
