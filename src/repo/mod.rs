@@ -94,8 +94,8 @@ pub enum IndexPlace<'p> {
 
 impl Repository {
     /// Makes a repository in an empty store: directories and a README for people, then the key slot, and last the
-    /// config, whose presence says that the repository is complete. Of two that do so at once the one whose config comes
-    /// first has made it; the other takes its slot back and ends with [`RepoError::MadeMeanwhile`].
+    /// config, whose presence says that the repository is complete. Of two that do so at once the one whose config
+    /// comes first has made it; the other takes its slot back and ends with [`RepoError::MadeMeanwhile`].
     pub fn init(
         store: Arc<dyn Store>,
         key: &SlotKey<'_>,
