@@ -15,8 +15,6 @@ use crate::limits::{
 };
 use crate::pack::{Directory, Frame, PackKind, PackedChunk, ParityError, SegmentPack, Trailer, padme, parity};
 
-/// Address space for a pack: its target, and the frames that are open or on their way when it is reached.
-const PACK_BYTES_RESERVED: usize = PACK_BYTES_TARGET + PACK_BYTES_TARGET / 4;
 /// Capacity of a frame beyond its target: the longest chunk of the usual parameters, and the codec.
 const FRAME_SPARE_BYTES: usize = MIB + 64;
 
@@ -104,25 +102,24 @@ impl SealedFrame {
 /// A pack that is being filled.
 pub struct PackWriter {
     sealer: Arc<PackSealer>,
-    /// Header and frames.
-    bytes: Vec<u8>,
+    header: Vec<u8>,
+    bodies: Vec<Vec<u8>>,
     directory: Directory,
     numbered: u32,
     /// Chunks in frames that were numbered, appended or not.
     chunks: usize,
+    bytes: usize,
 }
 
 impl PackWriter {
     /// An empty pack under fresh keys.
     pub fn new(keys: &WriteKeys, kind: PackKind, run: RunId) -> Result<Self, PackError> {
         let (sealer, header) = PackSealer::new(keys)?;
-        // One piece for the whole pack, of which the system gives only what is touched and takes back all. Thousands of
-        // frames that live as long as their pack would leave an allocator's memory in shreds: a quarter more of it.
-        let mut bytes = Vec::with_capacity(PACK_BYTES_RESERVED);
-        bytes.extend_from_slice(&header);
-        let frames_offset = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let header = header.to_vec();
+        let bytes = header.len();
+        let frames_offset = u32::try_from(bytes).unwrap_or(u32::MAX);
         let directory = Directory { kind, run, frames_offset, frames: Vec::new() };
-        Ok(Self { sealer: Arc::new(sealer), bytes, directory, numbered: 0, chunks: 0 })
+        Ok(Self { sealer: Arc::new(sealer), header, bodies: Vec::new(), directory, numbered: 0, chunks: 0, bytes })
     }
 
     /// The name that the pack will have.
@@ -149,28 +146,25 @@ impl PackWriter {
     /// If frames come in another order than their numbers: a mistake of the caller's that would make the pack
     /// unreadable.
     pub fn append(&mut self, frame: SealedFrame) {
-        assert_eq!(
-            frame.number as usize,
-            self.directory.frames.len(),
-            "frames are appended in the order of their numbers"
-        );
-        self.bytes.extend_from_slice(&frame.body);
+        assert_eq!(frame.number as usize, self.bodies.len(), "frames are appended in the order of their numbers");
+        self.bytes += frame.body.len();
         let sealed_len = u32::try_from(frame.body.len()).unwrap_or(u32::MAX);
         self.directory.frames.push(Frame { sealed_len, chunks: frame.chunks });
+        self.bodies.push(frame.body);
     }
 
     /// Whether the pack is to be stored now, with the frames that are still open: it has reached its size, or one more
     /// chunk in one more frame would exceed what a reader accepts. Text that shrinks twentyfold gets there long before
     /// the size does.
     pub fn is_full(&self, open_frames: usize, open_chunks: usize) -> bool {
-        self.bytes.len() >= PACK_BYTES_TARGET
+        self.bytes >= PACK_BYTES_TARGET
             || self.numbered as usize + open_frames >= PACK_FRAMES_MAX
             || self.chunks + open_chunks >= PACK_CHUNKS_MAX
     }
 
     /// Bytes of frames that it holds.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.bytes
     }
 
     /// Seals the directory and closes the pack.
@@ -178,13 +172,13 @@ impl PackWriter {
     /// # Panics
     /// If a numbered frame was not appended.
     pub fn finish(self) -> Result<SealedPack, PackError> {
-        assert_eq!(self.numbered as usize, self.directory.frames.len(), "every numbered frame is appended");
+        assert_eq!(self.numbered as usize, self.bodies.len(), "every numbered frame is appended");
         let mut plain = Encoder::new();
         self.directory.encode(&mut plain);
         let mut plain = plain.finish();
         // Padding hides how much a small pack holds. It is zeros behind the directory, sealed with it, so that no byte
         // of the file is unauthenticated and none can be told from the rest.
-        let bare = self.bytes.len() + plain.len() + TAG_BYTES + Trailer::BYTES;
+        let bare = self.bytes + plain.len() + TAG_BYTES + Trailer::BYTES;
         if bare < PACK_BYTES_TARGET {
             plain.resize(plain.len() + padme(bare) - bare, 0);
         }
@@ -194,8 +188,10 @@ impl PackWriter {
             directory_len: u32::try_from(directory.len()).unwrap_or(u32::MAX),
             parity_len: 0,
         };
-        let bytes = self.bytes.len() + directory.len() + Trailer::BYTES;
-        let parts = vec![self.bytes, directory];
+        let bytes = self.bytes + directory.len() + Trailer::BYTES;
+        let mut parts = vec![self.header];
+        parts.extend(self.bodies);
+        parts.push(directory);
         let entry = SegmentPack { id: self.sealer.id(), bytes: bytes as u64, directory: self.directory };
         Ok(SealedPack { parts, trailer, entry })
     }
