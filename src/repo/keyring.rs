@@ -184,17 +184,22 @@ impl Repository {
         put_slot(self.store(), key, contents, label, created)
     }
 
-    /// All slots with what they say about themselves.
+    /// All slots with what they say about themselves. That the store does not answer says nothing of a slot.
     pub fn list_keys(&self) -> Result<Vec<SlotSummary>, RepoError> {
-        list(self.store())?
-            .into_iter()
-            .map(|id| {
-                let described = read(self.store(), id)
-                    .map_err(|error| error.to_string())
-                    .and_then(|slot| slot.describe(self.write_keys()).map_err(|error| error.to_string()));
-                Ok(SlotSummary { id, description: described })
-            })
-            .collect()
+        let mut slots = Vec::new();
+        for id in list(self.store())? {
+            let description = match read(self.store(), id) {
+                Ok(slot) => slot.describe(self.write_keys()).map_err(|error| error.to_string()),
+                // Another host has removed it since it was listed.
+                Err(RepoError::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
+                Err(RepoError::Store(error)) if !matches!(error.kind, StoreErrorKind::TooLarge { .. }) => {
+                    return Err(error.into());
+                }
+                Err(error) => Err(error.to_string()),
+            };
+            slots.push(SlotSummary { id, description });
+        }
+        Ok(slots)
     }
 
     /// The one slot whose id begins so.

@@ -396,6 +396,18 @@ fn a_server_that_lost_its_answer_and_says_exists_has_linked() {
 }
 
 #[test]
+fn a_server_that_lost_its_answer_and_says_not_there_has_removed() {
+    let (root, store, script) = scripted(Script::default());
+    script.fail(2, Errno::NOENT, Fails::AfterTakingEffect);
+    store.refresh(&OBJECTS).unwrap();
+    assert!(matches!(script.take()[..], [Step::Create(..), Step::Unlink(..)]));
+    assert!(files(&root).is_empty());
+    assert_eq!(put(&store, "x", b"x"), Ok(Put::Created));
+    script.fail(1, Errno::NOENT, Fails::AfterTakingEffect);
+    assert_eq!(store.delete(&name("x")).unwrap(), Deleted::Absent);
+}
+
+#[test]
 fn a_file_system_without_link_and_rename_is_found_by_the_probe() {
     let (root, store, _) = scripted(Script { without_link: true, ..Script::linking() });
     assert_eq!(put(&store, "x", b"x"), Err(StoreErrorKind::Unsupported));
