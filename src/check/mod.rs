@@ -139,7 +139,7 @@ pub fn check(repository: &Repository, level: CheckLevel, monitor: &dyn Monitor) 
     }
     checker.missing();
     checker.lost();
-    checker.unnamed();
+    checker.unnamed()?;
     checker.mended_packs();
     Ok(checker.report)
 }
@@ -259,9 +259,11 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Packs that points need and that only reading all packs finds: nothing is lost, and no point is affected.
-    fn unnamed(&mut self) {
-        for pack in std::mem::take(&mut self.unnamed) {
+    /// Packs that points need and that only reading all packs finds: nothing is lost, and no point is affected. A pack
+    /// whose segment was listed late has been found by a fresh look, and is named by now.
+    fn unnamed(&mut self) -> Result<(), RepoError> {
+        let named = self.repository.index().packs()?;
+        for pack in std::mem::take(&mut self.unnamed).into_iter().filter(|pack| !named.contains_key(pack)) {
             let users = self.users_of(&pack).join(", ");
             let message = format!(
                 "no index segment names it, so its chunks are found only by reading the pack itself, and the next \
@@ -269,6 +271,7 @@ impl Checker<'_> {
             );
             self.find(Severity::Degraded, &format!("Pack {pack}"), message, Vec::new());
         }
+        Ok(())
     }
 
     fn walk(&mut self, id: PointId, point: &Point, missing: &mut Missing) -> Result<(), RepoError> {

@@ -184,7 +184,9 @@ impl State {
             None => server.unlink(directory, name)?,
         }
         self.changed(directory, name, None);
-        node.into_iter().for_each(|node| self.forget(node));
+        if let Ok(node) = node {
+            self.forget(node);
+        }
         Ok(())
     }
 
@@ -299,7 +301,6 @@ fn place(offset: i64) -> usize {
     usize::try_from(offset).expect("the kernel asks for no place before the beginning")
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "a mode has twelve bits")]
 fn mode(mode: u32) -> u16 {
     (mode & 0o7777) as u16
 }

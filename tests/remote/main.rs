@@ -1,7 +1,7 @@
 //! Several hosts on one server that behaves as NFS does, without an NFS server: `client` says in which ways.
 //!
-//! The real program, and the store's own suite, run on FUSE mounts of a server in memory. `tests/guest/` does some of it
-//! on a real NFS server, slowly; here every request can go wrong, in every way, one after the other.
+//! The real program, and the store's own suite, run on FUSE mounts of a server in memory. `tests/guest/` does some of
+//! it on a real NFS server, slowly; here every request can go wrong, in every way, one after the other.
 
 mod client;
 mod dice;

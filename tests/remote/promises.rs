@@ -145,7 +145,7 @@ fn takes_away() {
             match store.get(&name(number), 1 << 20) {
                 Ok(read) => assert!(read == bytes(&name(number)), "{number}"),
                 Err(error) => {
-                    assert!(matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Stale), "{error}")
+                    assert!(matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Stale), "{error}");
                 }
             }
         }

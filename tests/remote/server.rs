@@ -1,7 +1,7 @@
 //! A server's directory tree, in memory.
 //!
-//! It knows nodes by number, as NFS does by handle: a number is used once, and whoever asks for one that is gone is told
-//! that it is stale. There is one answer to each question and no cache; what clients remember is in `client`.
+//! It knows nodes by number, as NFS does by handle: a number is used once, and whoever asks for one that is gone is
+//! told that it is stale. There is one answer to each question and no cache; what clients remember is in `client`.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
