@@ -164,11 +164,12 @@ impl LocalStore {
         }
     }
 
-    /// Why a directory is not there: it alone is gone, or the root is.
+    /// Why a directory is not there: it alone is gone, or the root is. That the root cannot be asked says neither.
     fn missing_directory(&self) -> Cause {
         match fs::fstat(&self.root) {
             Ok(status) if status.st_nlink > 0 => StoreErrorKind::DirectoryMissing.into(),
-            _ => StoreErrorKind::StoreGone.into(),
+            Ok(_) | Err(Errno::STALE) => StoreErrorKind::StoreGone.into(),
+            Err(errno) => errno.into(),
         }
     }
 
@@ -176,7 +177,9 @@ impl LocalStore {
     fn missing_object(&self, directory: BorrowedFd<'_>) -> Cause {
         match fs::fstat(directory) {
             Ok(status) if status.st_nlink > 0 => StoreErrorKind::NotFound.into(),
-            _ => self.missing_directory(),
+            Ok(_) => self.missing_directory(),
+            // Of a stale handle, too: who looks the directory up again is told whether it is gone.
+            Err(errno) => errno.into(),
         }
     }
 

@@ -402,6 +402,7 @@ fn a_server_that_lost_its_answer_and_says_not_there_has_removed() {
     store.refresh(&OBJECTS).unwrap();
     assert!(matches!(script.take()[..], [Step::Create(..), Step::Unlink(..)]));
     assert!(files(&root).is_empty());
+    *script.fails.lock().unwrap() = None;
     assert_eq!(put(&store, "x", b"x"), Ok(Put::Created));
     script.fail(1, Errno::NOENT, Fails::AfterTakingEffect);
     assert_eq!(store.delete(&name("x")).unwrap(), Deleted::Absent);
