@@ -29,9 +29,10 @@ struct Case {
 }
 
 struct Bench {
-    lab: Lab,
     faulty: Mount,
     clean: Mount,
+    /// After the mounts, so that its directory goes when they have gone.
+    lab: Lab,
 }
 
 /// Of a command that makes more requests than this, every second goes wrong, or every third, unless there are rounds.
@@ -54,7 +55,7 @@ impl Bench {
         found_repository(&lab, settle_seconds);
         lab.write("new", &new());
         let (faulty, clean) = (lab.mount("faulty", CLEAN, 1), lab.mount("clean", CLEAN, 2));
-        Some(Self { lab, faulty, clean })
+        Some(Self { faulty, clean, lab })
     }
 
     fn names(&self) -> Vec<String> {

@@ -43,8 +43,9 @@ struct Told {
 }
 
 struct Hosts {
-    lab: Lab,
     mounts: [Mount; 3],
+    /// After the mounts, so that its directory goes when they have gone.
+    lab: Lab,
     until: Instant,
     running: [Mutex<Option<Running>>; 3],
     told: Mutex<Told>,
@@ -66,7 +67,7 @@ impl Hosts {
         let mounts = [0, 1, 2].map(|host| lab.mount(&host.to_string(), habits, 10 * seed + host));
         let seconds = SECONDS * u64::try_from(rounds()).expect("a small number");
         let until = Instant::now() + Duration::from_secs(seconds);
-        Some(Self { lab, mounts, until, running: Default::default(), told: Mutex::default(), seed })
+        Some(Self { mounts, lab, until, running: Default::default(), told: Mutex::default(), seed })
     }
 
     fn is_over(&self) -> bool {
