@@ -35,8 +35,8 @@ struct Bench {
     lab: Lab,
 }
 
-/// Of a command that makes more requests than this, every second goes wrong, and of thousands every seventh, unless there are
-/// rounds.
+/// Of a command that makes more requests than this, every second goes wrong, and of thousands every seventh, unless
+/// there are rounds.
 const REQUESTS_MAX: usize = 250;
 
 /// After so many requests that went wrong the command is run once more, which takes as long as all the rest.
