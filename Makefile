@@ -64,8 +64,9 @@ test-fast: setup
 	cargo clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	cargo test $(CARGO_FLAGS) --lib --bins $(addprefix --test ,$(quick_binaries))
 	cargo test $(CARGO_FLAGS) --doc
-	@$(if $(filter 1,$(HOLDALL_SKIP_REMOTE_TESTS)),echo \
-		"NOT TESTED: hosts that see late what others do, because HOLDALL_SKIP_REMOTE_TESTS=1")
+ifeq ($(HOLDALL_SKIP_REMOTE_TESTS),1)
+	@echo "NOT TESTED: hosts that see late what others do, because HOLDALL_SKIP_REMOTE_TESTS=1"
+endif
 
 # The laboratory's cache is filled here, once, so that no test has to wait for it.
 ifneq ($(HOLDALL_SKIP_DAEMON_TESTS),1)
