@@ -18,6 +18,8 @@ pub(super) trait Calls: fmt::Debug + Send + Sync {
     fn create(&self, directory: BorrowedFd<'_>, name: &str) -> io::Result<File>;
     /// Writes some bytes from the beginning of `slices`, and says how many.
     fn write(&self, file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Whether what is written to a new file goes through the kernel's cache.
+    fn set_cached(&self, file: &File, is_cached: bool) -> io::Result<()>;
     /// Makes a file's bytes, or a directory's names, survive a crash.
     fn sync(&self, file_or_directory: BorrowedFd<'_>) -> io::Result<()>;
     /// Gives the file another name in the same directory, if that is free.
@@ -49,6 +51,10 @@ impl Calls for Kernel {
 
     fn write(&self, file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         Ok(retry_on_intr(|| rustix::io::writev(file, slices))?)
+    }
+
+    fn set_cached(&self, file: &File, is_cached: bool) -> io::Result<()> {
+        Ok(fs::fcntl_setfl(file, if is_cached { OFlags::empty() } else { OFlags::DIRECT })?)
     }
 
     fn sync(&self, file_or_directory: BorrowedFd<'_>) -> io::Result<()> {

@@ -83,6 +83,12 @@ impl FileSystem {
         }
     }
 
+    /// Whether bytes are sent to the server as they are written, and not as the file is synced. Nothing ends a process
+    /// that syncs what is in the cache, not even SIGKILL, before a server that is gone answers again.
+    pub(super) fn writes_past_the_cache(self) -> bool {
+        matches!(self, Self::Nfs { .. })
+    }
+
     /// Whether a directory that cannot be synced needs no sync, because its changes were made by a server.
     pub(super) fn changes_directories_at_once(self) -> bool {
         matches!(self, Self::Nfs { .. } | Self::Other { .. })

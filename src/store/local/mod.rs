@@ -276,11 +276,18 @@ impl LocalStore {
         let mut slices: Vec<IoSlice<'_>> =
             parts.iter().filter(|part| !part.is_empty()).map(|part| IoSlice::new(part)).collect();
         let mut rest = slices.as_mut_slice();
+        let mut is_cached = !self.file_system.writes_past_the_cache() || self.calls.set_cached(file, false).is_err();
         while !rest.is_empty() {
             let next = rest.get(..SLICES_MAX).unwrap_or(rest);
-            match self.calls.write(file, next)? {
-                0 => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
-                written => IoSlice::advance_slices(&mut rest, written),
+            match self.calls.write(file, next) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(written) => IoSlice::advance_slices(&mut rest, written),
+                // What cannot be sent at once goes the usual way.
+                Err(failed) if !is_cached && Errno::from_io_error(&failed) == Some(Errno::INVAL) => {
+                    self.calls.set_cached(file, true)?;
+                    is_cached = true;
+                }
+                Err(failed) => return Err(failed.into()),
             }
         }
         Ok(())

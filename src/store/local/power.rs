@@ -161,6 +161,10 @@ impl Calls for Arc<Tape> {
         Ok(file)
     }
 
+    fn set_cached(&self, _: &File, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
     fn write(&self, file: &File, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut recorded = self.recorded();
         let node = recorded.node(file.as_fd())?;
